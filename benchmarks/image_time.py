@@ -1,0 +1,125 @@
+"""Time sdopt beside diffusers and Optimum on one checkpoint, picture by picture in turn.
+
+    python benchmarks/image_time.py RECORD.json --bundle BUNDLE --checkpoint CHECKPOINT \
+        [--optimum ONNX_FOLDER --optimum-python VENV/bin/python] [--rounds 5]
+
+All sides are loaded, each in a process of its own; after one picture each as a warm-up, every
+round makes one picture with each side, so that whatever else the machine does hits all of them.
+Ratios of medians are what to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+WORKER = Path(__file__).parent / "peers" / "image_worker.py"
+
+
+class Side:
+    """One process that makes pictures on demand."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.start = self._read()
+        self.pictures: list[dict[str, float]] = []
+
+    def picture(self) -> dict[str, float]:
+        """Make one picture and return its figures."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def record(self) -> dict[str, object]:
+        """Return medians over the measured pictures, and all of them."""
+        names = self.pictures[0].keys()
+        medians = {name: round(median(p[name] for p in self.pictures), 4) for name in names}
+        rounded = [{name: round(value, 4) for name, value in p.items()} for p in self.pictures]
+        start = {name: round(self.start[name], 3) for name in ("import_s", "load_s")}
+        return {**start, "median": medians, "pictures": rounded}
+
+    def _read(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.name} ended with exit code {self._process.wait()}.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--optimum", help="A folder that optimum-cli export onnx wrote.")
+    parser.add_argument("--optimum-python", default=sys.executable)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=4)
+    options = parser.parse_args()
+    work = ["--size", str(options.size), "--steps", str(options.steps)]
+    commands = {
+        "sdopt": [sys.executable, str(WORKER), "sdopt", options.bundle, *work],
+        "diffusers": [sys.executable, str(WORKER), "diffusers", options.checkpoint, *work],
+    }
+    if options.optimum:
+        commands["optimum"] = [options.optimum_python, str(WORKER), "optimum", options.optimum, *work]
+    sides = [Side(name, command) for name, command in commands.items()]
+    for side in sides:
+        side.picture()
+    for round_ in range(options.rounds):
+        for side in sides:
+            side.pictures.append(side.picture())
+        shown = ", ".join(f"{side.name} {side.pictures[-1]['image_s']:.2f} s" for side in sides)
+        print(f"round {round_ + 1}: {shown}", flush=True)
+    for side in sides:
+        side.close()
+    record = _record(options, sides)
+    options.record.parent.mkdir(parents=True, exist_ok=True)
+    options.record.write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(record["ratios"], indent=2))
+
+
+def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]:
+    seconds = {side.name: median(p["image_s"] for p in side.pictures) for side in sides}
+    return {
+        "what": f"one picture, {options.size}x{options.size}, {options.steps} steps of the "
+        "checkpoint's scheduler, guidance 7.5",
+        "method": f"{options.rounds} rounds of one picture each in turn after one warm-up each",
+        "machine": _machine(),
+        "versions": {name: version(name) for name in ("onnxruntime", "torch", "diffusers", "numpy")},
+        "ratios": {
+            f"sdopt / {name}": round(seconds["sdopt"] / value, 3)
+            for name, value in seconds.items()
+            if name != "sdopt"
+        },
+        "sides": {side.name: side.record() for side in sides},
+    }
+
+
+def _machine() -> dict[str, object]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""``python -m sdopt`` is the command line."""
+
+from sdopt.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Open a bundle that lies on disk, and check that it is what was exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sdopt.bundle.carried import locate
+from sdopt.bundle.families import FAMILIES, Family
+from sdopt.bundle.hashing import VerifiedFiles, sha256
+from sdopt.bundle.manifest import Component, FileRecord, Manifest, read_manifest
+from sdopt.errors import BundleError, ManifestError, MissingFileError, TamperedFileError
+
+
+class Bundle:
+    """A folder with a manifest, every file of which is there and has the size it should have.
+
+    Attributes:
+        path: The folder.
+        manifest: What its ``sdopt.json`` says.
+        family: The row of the family table that the manifest names.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        self.family = _family(manifest)
+
+    @classmethod
+    def open(cls, bundle: str | Path) -> Bundle:
+        """Open a bundle, by path or by the name of a carried model, and check its files' sizes.
+
+        Hashes are compared at the first opening on this machine, and again whenever a file's
+        size, modification time or inode has changed since.
+
+        Raises:
+            BundleNotFoundError: There is no such bundle.
+            ManifestError: Its manifest cannot be trusted.
+            MissingFileError: A file is not there.
+            TamperedFileError: A file is not the one that was exported.
+        """
+        path = locate(bundle)
+        opened = cls(path, read_manifest(path))
+        opened._check_files(VerifiedFiles())
+        return opened
+
+    def component(self, name: str) -> Component:
+        """Return the manifest's entry for a component.
+
+        Raises:
+            ManifestError: The bundle has no component of this name.
+        """
+        try:
+            return self.manifest.components[name]
+        except KeyError:
+            names = ", ".join(self.manifest.components)
+            raise ManifestError("components", f"there is no {name!r}, only {names}") from None
+
+    def component_path(self, name: str) -> Path:
+        """Return the ONNX file of a component."""
+        return self.path / self.component(name).model
+
+    def component_bytes(self, name: str) -> int:
+        """Return the size on disk of a component's graph with its weights, in bytes."""
+        folder = self.component(name).model.rpartition("/")[0] + "/"
+        reference = self.component(name).reference
+        return sum(
+            record.size_bytes
+            for path, record in self.manifest.files.items()
+            if path.startswith(folder) and path != reference
+        )
+
+    def verify_hashes(self) -> Iterator[str]:
+        """Hash every file again, whatever was remembered, yielding each path found right.
+
+        Raises:
+            MissingFileError: A file is not there.
+            TamperedFileError: A file is not the one that was exported.
+        """
+        verified = VerifiedFiles()
+        for name, record in self.manifest.files.items():
+            path = self._existing(name)
+            _check_size(path, record)
+            _check_hash(path, record)
+            verified.remember(path, record)
+            yield name
+        verified.save()
+
+    def _check_files(self, verified: VerifiedFiles) -> None:
+        fresh = False
+        for name, record in self.manifest.files.items():
+            path = self._existing(name)
+            _check_size(path, record)
+            if not verified.knows(path, record):
+                _check_hash(path, record)
+                verified.remember(path, record)
+                fresh = True
+        if fresh:
+            verified.save()
+
+    def _existing(self, name: str) -> Path:
+        path = self.path / name
+        if not path.resolve().is_relative_to(self.path.resolve()) or path.is_symlink():
+            raise BundleError(
+                f"{path} is a link. A bundle holds plain files only: copy the file itself."
+            )
+        if not path.is_file():
+            raise MissingFileError(path)
+        return path
+
+
+def _family(manifest: Manifest) -> Family:
+    try:
+        return FAMILIES[manifest.family]
+    except KeyError:
+        known = ", ".join(FAMILIES)
+        raise ManifestError("family", f"{manifest.family!r} is not one of {known}") from None
+
+
+def _check_size(path: Path, record: FileRecord) -> None:
+    size = path.stat().st_size
+    if size != record.size_bytes:
+        raise TamperedFileError(path, f"{record.size_bytes} bytes", f"{size} bytes")
+
+
+def _check_hash(path: Path, record: FileRecord) -> None:
+    found = sha256(path)
+    if found != record.sha256:
+        raise TamperedFileError(path, f"SHA-256 {record.sha256[:12]}…", f"SHA-256 {found[:12]}…")

@@ -1,0 +1,77 @@
+"""``sdopt generate``: prompts in, PNG files out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sdopt.cli.pictures import run_with_progress, save_pictures, summary
+
+
+@click.command("generate")
+@click.argument("bundle")
+@click.argument("prompts", metavar="PROMPT…", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("picture.png"),
+    show_default=True,
+    help="A PNG file; several pictures get numbered names and a contact sheet of this name.",
+)
+@click.option(
+    "--negative", "negative_prompt", metavar="TEXT", help="What the pictures shall not show."
+)
+@click.option(
+    "--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.  [default: 50]"
+)
+@click.option(
+    "--scheduler", metavar="NAME", help="Such as euler or dpmpp_2m_karras.  [default: the bundle's]"
+)
+@click.option(
+    "--guidance",
+    "guidance_scale",
+    type=float,
+    metavar="SCALE",
+    help="Off at 1 and below.  [default: 7.5]",
+)
+@click.option(
+    "--eta", type=float, metavar="ETA", help="Share of fresh noise, for schedulers that take it."
+)
+@click.option(
+    "--seed", type=int, metavar="SEED", help="Picture i is made from SEED + i.  [default: drawn]"
+)
+@click.option("--width", type=int, metavar="PIXELS", help="With --height.  [default: the bundle's]")
+@click.option("--height", type=int, metavar="PIXELS", help="With --width.  [default: the bundle's]")
+@click.option(
+    "-n", "num_images_per_prompt", type=int, metavar="N", help="Pictures per prompt.  [default: 1]"
+)
+@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundle.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print settings, seeds, timings and paths as JSON."
+)
+def command(
+    bundle: str, prompts: tuple[str, ...], output: Path, engine: str, as_json: bool, **options: Any
+) -> None:
+    """Make pictures of each PROMPT with BUNDLE, a folder or a carried model such as "shapes"."""
+    import sdopt
+
+    pipeline = sdopt.load(bundle, engine=engine)
+    given = {name: value for name, value in options.items() if value is not None}
+    result = run_with_progress(pipeline, pipeline.request(list(prompts), **given))
+    paths = save_pictures(result, output)
+    if as_json:
+        click.echo(json.dumps(summary(result, paths), indent=2, ensure_ascii=False))
+        return
+    for path in paths:
+        click.echo(path)
+    timings = result.timings
+    click.echo(
+        f"{len(result.images)} picture(s), seed {result.seeds[0]}, {timings.total_ms / 1e3:.2f} s "
+        f"(UNet {timings.unet_ms / 1e3:.2f}, VAE {timings.vae_decoder_ms / 1e3:.2f}, "
+        f"text {timings.text_encoder_ms / 1e3:.2f}, all else {timings.overhead_ms / 1e3:.3f})",
+        err=True,
+    )

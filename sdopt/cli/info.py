@@ -1,0 +1,63 @@
+"""``sdopt info``: what a bundle holds."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.strict import plain
+
+
+@click.command("info")
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
+def command(bundle: str, as_json: bool) -> None:
+    """Say what BUNDLE holds: its model, components, tensors, sizes and parity."""
+    from rich.console import Console
+
+    opened = Bundle.open(bundle)
+    if as_json:
+        click.echo(json.dumps(plain(opened.manifest), indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    for name, value in _facts(opened).items():
+        console.print(f"[bold]{name:<12}[/bold] {value}")
+    console.print(_components(opened))
+    for note in opened.manifest.notes:
+        console.print(f"[yellow]Note:[/yellow] {note}")
+
+
+def _facts(bundle: Bundle) -> dict[str, str]:
+    manifest = bundle.manifest
+    total = sum(record.size_bytes for record in manifest.files.values())
+    return {
+        "Bundle": str(bundle.path),
+        "Family": f"{bundle.family.title} ({manifest.family}), predicts {manifest.prediction_type}",
+        "Pictures": f"{manifest.default_width}x{manifest.default_height} by default, "
+        f"any multiple of {manifest.vae_scale_factor} from 64",
+        "Scheduler": str(manifest.scheduler.get("_class_name", "?")),
+        "Files": f"{len(manifest.files)}, {_megabytes(total)} in all",
+        "Exported by": f"sdopt {manifest.sdopt_version}",
+    }
+
+
+def _components(bundle: Bundle) -> object:
+    from rich.table import Table
+
+    table = Table("Component", "Size", "Precision", "Opset", "Inputs", "Parity with torch")
+    for name, component in bundle.manifest.components.items():
+        table.add_row(
+            name,
+            _megabytes(bundle.component_bytes(name)),
+            component.precision,
+            str(component.opset),
+            "\n".join(map(str, component.inputs)),
+            f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e} allowed",
+        )
+    return table
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"

@@ -1,0 +1,157 @@
+"""What lies on disk: a diffusers folder, read without torch and checked before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdopt.bundle.families import FAMILIES, Family, family_of_pipeline
+from sdopt.errors import CheckpointError
+from sdopt.export.families import ModelFolder, RECIPES
+from sdopt.export.weights import WeightFile, find_weights
+
+_INDEX = "model_index.json"
+_SCHEDULER = "scheduler/scheduler_config.json"
+_TOKENIZER_LAYOUTS = (("vocab.json", "merges.txt"), ("tokenizer.json",))
+_NOT_EXPORTED = ("safety_checker", "image_encoder")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One network of a checkpoint.
+
+    Attributes:
+        folder: Its folder's name, such as ``"unet"``.
+        path: Its folder.
+        model_class: Its class in diffusers or transformers, such as ``"UNet2DConditionModel"``.
+        config: Its ``config.json``.
+        weights: Its safetensors files.
+    """
+
+    folder: str
+    path: Path
+    model_class: str
+    config: Mapping[str, Any]
+    weights: tuple[WeightFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A diffusers folder in which everything that export needs is there.
+
+    Attributes:
+        path: The folder.
+        family: What kind of pipeline it is.
+        models: By folder name.
+        scheduler: ``scheduler_config.json``.
+        tokenizers: Folder names.
+        notes: What is in the checkpoint and is not exported, for people.
+    """
+
+    path: Path
+    family: Family
+    models: Mapping[str, Model]
+    scheduler: Mapping[str, Any]
+    tokenizers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path, variant: str | None = None) -> Checkpoint:
+        """Read and check a diffusers folder. Only headers of the weight files are read.
+
+        Args:
+            path: The folder, with model_index.json in it.
+            variant: As in ``model.fp16.safetensors``. None takes the files without a variant or,
+                where there are none, the only variant that there is.
+
+        Raises:
+            CheckpointError: The folder is not there, not complete, or of an unknown family.
+        """
+        if not path.is_dir():
+            raise CheckpointError(path, "there is no such folder", _WANTED)
+        if not (path / _INDEX).is_file():
+            raise CheckpointError(path, f"there is no {_INDEX} in this folder", _WANTED)
+        index = _read_json(path / _INDEX)
+        family = _family(path, index)
+        recipe = RECIPES[family.name]
+        models = {row.folder: _read_model(path, row, variant) for row in recipe.models}
+        recipe.check(path, {name: model.config for name, model in models.items()})
+        if not (path / _SCHEDULER).is_file():
+            raise CheckpointError(path, f"{_SCHEDULER} is missing", _INCOMPLETE)
+        tokenizers = tuple(sorted({encoding.tokenizer for encoding in family.text_encodings}))
+        for tokenizer in tokenizers:
+            _check_tokenizer(path, tokenizer)
+        return cls(path, family, models, _read_json(path / _SCHEDULER), tokenizers, _notes(index))
+
+    def configuration_files(self) -> list[str]:
+        """List every file that is copied into the bundle as it is, relative to the checkpoint."""
+        models = [f"{name}/config.json" for name in self.models]
+        tokenizers = [
+            file.relative_to(self.path).as_posix()
+            for folder in self.tokenizers
+            for file in sorted((self.path / folder).iterdir())
+            if file.suffix in (".json", ".txt") and file.is_file()
+        ]
+        return [_INDEX, _SCHEDULER, *models, *tokenizers]
+
+
+_WANTED = (
+    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per component. "
+    "Choose such a folder, or save the pipeline with save_pretrained"
+)
+_INCOMPLETE = "Get the complete checkpoint"
+
+
+def _family(path: Path, index: Mapping[str, Any]) -> Family:
+    name = index.get("_class_name")
+    family = family_of_pipeline(name) if isinstance(name, str) else None
+    if family is None or family.name not in RECIPES:
+        known = ", ".join(f"{f.pipeline_class} ({f.title})" for f in FAMILIES.values())
+        raise CheckpointError(
+            path,
+            f"{_INDEX} says _class_name={name!r}, which is no family that sdopt knows",
+            f"Known: {known}. Choose a checkpoint of one of these",
+        )
+    return family
+
+
+def _read_model(path: Path, row: ModelFolder, variant: str | None) -> Model:
+    folder = path / row.folder
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(path, f"{row.folder}/config.json is missing", _INCOMPLETE)
+    config = _read_json(folder / "config.json")
+    found = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+    if found != row.model_class:
+        raise CheckpointError(
+            path,
+            f"{row.folder}/config.json says {found!r}, where {row.model_class!r} is expected",
+            "Choose a checkpoint whose model_index.json and folders belong together",
+        )
+    return Model(row.folder, folder, row.model_class, config, find_weights(folder, row.weights, variant))
+
+
+def _check_tokenizer(path: Path, folder: str) -> None:
+    if not any(all((path / folder / name).is_file() for name in names) for names in _TOKENIZER_LAYOUTS):
+        raise CheckpointError(
+            path,
+            f"{folder}/ holds no tokenizer",
+            "Either vocab.json and merges.txt or tokenizer.json must be there. " + _INCOMPLETE,
+        )
+
+
+def _notes(index: Mapping[str, Any]) -> tuple[str, ...]:
+    present = [name for name in _NOT_EXPORTED if (index.get(name) or [None])[0] is not None]
+    return tuple(f"The checkpoint's {name.replace('_', ' ')} is not exported." for name in present)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"this cannot be read as JSON ({error})", _INCOMPLETE) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(path, "this is not a JSON object", _INCOMPLETE)
+    return content

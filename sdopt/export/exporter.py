@@ -1,0 +1,167 @@
+"""Checkpoint to bundle: the one call that everything else in this room serves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import sdopt
+from sdopt.bundle.manifest import FORMAT_VERSION, Component, Manifest, Parity, Precision, Preview
+from sdopt.bundle.writer import seal, writing_aside
+from sdopt.errors import ExportError
+from sdopt.export import parity
+from sdopt.export.checkpoint import Checkpoint
+from sdopt.export.components import COMPONENTS, FLOAT, TOLERANCE
+from sdopt.export.jobs import Job
+from sdopt.export.parity import Run
+from sdopt.export.progress import Progress, Report
+from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
+from sdopt.export.workers import Message, running
+
+OPSETS = (18, 19, 20)
+"""18 is what every fusion pass knows; from 21 on GroupNormalization has no ONNX Runtime kernel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How a checkpoint is exported.
+
+    Attributes:
+        precision: What the graphs compute in.
+        opset: The ONNX opset of the graphs, one of :data:`OPSETS`.
+        variant: Of the checkpoint's weight files, such as ``"fp16"``. None takes the files without
+            a variant or, where there are none, the only variant that there is.
+    """
+
+    precision: Precision = "fp32"
+    opset: int = 18
+    variant: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ExportError(_choices("precision", self.precision, get_args(Precision)))
+        if self.opset not in OPSETS:
+            raise ExportError(_choices("opset", self.opset, OPSETS))
+
+
+def export(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    run: Run,
+    options: ExportOptions | None = None,
+    progress: Report | None = None,
+) -> Manifest:
+    """Export a checkpoint to ONNX, check every graph against torch, and write a bundle.
+
+    Args:
+        checkpoint: A folder in the diffusers layout.
+        out: The bundle's folder, which must not exist yet. It appears when all of it is there.
+        run: Runs a graph on inputs, for the comparison with torch.
+        options: How; None for the defaults.
+        progress: Called with what is being done and the share that is done, 0 to 1.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        CheckpointError: The checkpoint is not complete, damaged, or of an unknown family.
+        WeightsMismatchError: Weights are missing or unexpected.
+        ParityError: A graph does not compute what torch computes.
+        ExportError: Anything else went wrong in a worker process.
+        BundleWriteError: ``out`` exists, or the disk is full.
+    """
+    opened, wanted = Path(checkpoint), options or ExportOptions()
+    source = Checkpoint.read(opened, wanted.variant)
+    with writing_aside(Path(out)) as folder:
+        scratch = folder / ".scratch"
+        scratch.mkdir()
+        tracker = Progress(source.family.components, progress)
+        _copy_configuration(source, folder)
+        checks: dict[str, Parity] = {}
+        preview: Preview | None = None
+        with running(_jobs(source, wanted, folder, scratch)) as messages:
+            for message in messages:
+                name = message["component"]
+                tracker.at(name, message["stage"])
+                if message["stage"] == "done":
+                    checks[name] = _check(name, folder, scratch, wanted, run)
+                    preview = _preview(message) or preview
+                    tracker.at(name, "checked")
+        shutil.rmtree(scratch)
+        assert preview is not None
+        manifest = seal(folder, _manifest(source, wanted, checks, preview))
+        tracker.finished()
+    return manifest
+
+
+def _copy_configuration(source: Checkpoint, folder: Path) -> None:
+    for name in source.configuration_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, folder / name)
+
+
+def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Path) -> list[Job]:
+    """Give the largest component a process of its own, and the others one together, beside it."""
+    *rest, largest = sorted(source.family.components, key=lambda name: COMPONENTS[name].effort)
+    return [
+        Job(source.path, options.variant, names, options.precision, options.opset, folder, scratch)
+        for names in ((largest,), tuple(rest))
+    ]
+
+
+def _check(name: str, folder: Path, scratch: Path, options: ExportOptions, run: Run) -> Parity:
+    references = scratch / f"{name}.safetensors"
+    return parity.check(name, folder / name / "model.onnx", references, TOLERANCE[options.precision], run)
+
+
+def _preview(message: Message) -> Preview | None:
+    fitted = message.get("preview")
+    if fitted is None:
+        return None
+    return Preview(matrix=tuple(map(tuple, fitted["matrix"])), bias=tuple(fitted["bias"]))
+
+
+def _manifest(
+    source: Checkpoint, options: ExportOptions, checks: Mapping[str, Parity], preview: Preview
+) -> Manifest:
+    unet, vae = source.models["unet"].config, source.models["vae"].config
+    height, width = default_size(unet, vae)
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        sdopt_version=sdopt.__version__,
+        family=source.family.name,
+        prediction_type=source.scheduler.get("prediction_type", "epsilon"),
+        latent_channels=vae["latent_channels"],
+        vae_scale_factor=vae_scale_factor(vae),
+        scaling_factor=scaling_factor(vae),
+        default_height=height,
+        default_width=width,
+        scheduler=source.scheduler,
+        tokenizers=source.tokenizers,
+        components={name: _component(name, source, options, checks[name]) for name in source.family.components},
+        preview=preview,
+        notes=source.notes,
+        files={},
+    )
+
+
+def _component(name: str, source: Checkpoint, options: ExportOptions, check: Parity) -> Component:
+    row, dtype = COMPONENTS[name], FLOAT[options.precision]
+    config = source.models[row.folder].config
+    return Component(
+        model=f"{name}/model.onnx",
+        inputs=row.inputs(config, dtype),
+        outputs=row.outputs(config, dtype),
+        precision=options.precision,
+        opset=options.opset,
+        parity=check,
+        reference=f"{name}/reference.safetensors",
+    )
+
+
+def _choices(name: str, value: object, choices: Sequence[object]) -> str:
+    return f"{name}={value!r} is not allowed. Choices: {', '.join(map(str, choices))}."

@@ -1,0 +1,134 @@
+"""Checkpoint to torch: strictly, so that no weight is ever filled in at random.
+
+Only export worker processes import this module, because it imports torch, diffusers and transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import safe_open
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from sdopt.errors import CheckpointError, WeightsMismatchError
+from sdopt.export.checkpoint import Model
+from sdopt.export.weights import DTYPES, StoredTensor, WeightFile
+
+_TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_CLASSES: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "CLIPTextModel": lambda config: CLIPTextModel(CLIPTextConfig(**config)),
+    "UNet2DConditionModel": lambda config: UNet2DConditionModel.from_config(dict(config)),
+    "AutoencoderKL": lambda config: AutoencoderKL.from_config(dict(config)),
+}
+_OBSOLETE_BUFFERS = ("embeddings.position_ids",)
+"""Written by transformers before 4.31; the positions are 0, 1, 2, ... and no weights."""
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""How diffusers before 0.17 called the VAE's attention weights; Stable Diffusion 1.5 was saved so."""
+
+
+def load(model: Model, dtype: torch.dtype) -> nn.Module:
+    """Build a model from its config and its own weights, in evaluation mode.
+
+    Weights that have the wanted dtype already stay memory-mapped until they are used.
+
+    Raises:
+        WeightsMismatchError: Weights are missing or unexpected.
+        CheckpointError: A weight has another shape than the config says, or an unknown dtype.
+    """
+    with _weights_left_out():
+        module = _CLASSES[model.model_class](model.config)
+    stored = stored_weights(model, module)
+    _check(model, module, {name: tensor for name, (_, _, tensor) in stored.items()})
+    state = dict(_read(stored, dtype))
+    module.load_state_dict(state, strict=True, assign=True)
+    assert not any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
+    return module.eval().requires_grad_(False)
+
+
+def half_weights(model: Model, module: nn.Module) -> set[str]:
+    """Name the weights that are stored in float16."""
+    return {name for name, (_, _, t) in stored_weights(model, module).items() if t.dtype == "F16"}
+
+
+Stored = tuple[WeightFile, str, StoredTensor]
+
+
+def stored_weights(model: Model, module: nn.Module) -> dict[str, Stored]:
+    """Map the module's own weight names to what lies on disk, whoever wrote it."""
+    wanted = set(module.state_dict())
+    found = {
+        _modern_name(name, wanted): (file, name, tensor)
+        for file in model.weights
+        for name, tensor in file.tensors.items()
+    }
+    return {name: item for name, item in found.items() if not name.endswith(_OBSOLETE_BUFFERS)}
+
+
+def _modern_name(name: str, wanted: set[str]) -> str:
+    """Translate between transformers 4 and 5 (``text_model.``) and from old diffusers names."""
+    bare = name.removeprefix("text_model.")
+    head, _, kind = bare.rpartition(".")
+    stem, _, layer = head.rpartition(".")
+    candidates = (name, bare, f"text_model.{bare}", f"{stem}.{_OLD_ATTENTION.get(layer, layer)}.{kind}")
+    return next((candidate for candidate in candidates if candidate in wanted), name)
+
+
+def _check(model: Model, module: nn.Module, stored: Mapping[str, StoredTensor]) -> None:
+    wanted = module.state_dict()
+    missing, unexpected = wanted.keys() - stored.keys(), stored.keys() - wanted.keys()
+    if missing or unexpected:
+        raise WeightsMismatchError(model.folder, missing, unexpected)
+    for name, tensor in stored.items():
+        shape = tuple(wanted[name].shape)
+        if tensor.shape != shape:
+            raise CheckpointError(
+                model.path,
+                f"{name} has the shape {tensor.shape}, where config.json asks for {shape}",
+                "Get the config.json that belongs to these weights",
+            )
+        if tensor.dtype not in DTYPES:
+            raise CheckpointError(
+                model.path,
+                f"{name} is stored as {tensor.dtype}",
+                f"Supported: {', '.join(DTYPES)}. Choose another variant of the checkpoint",
+            )
+
+
+def _read(stored: Mapping[str, Stored], dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, (file, key, tensor) in stored.items():
+        if _TORCH_DTYPES[tensor.dtype] == dtype:
+            with safe_open(file.path, framework="pt") as opened:
+                yield name, opened.get_tensor(key)
+        else:
+            yield name, _read_converted(file, tensor, dtype)
+
+
+def _read_converted(file: WeightFile, tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
+    """Read bytes instead of mapping them: mapped pages would stay beside the converted copy."""
+    with file.path.open("rb") as opened:
+        opened.seek(tensor.begin)
+        content = bytearray(opened.read(tensor.end - tensor.begin))
+    flat = torch.frombuffer(content, dtype=_TORCH_DTYPES[tensor.dtype])
+    return flat.reshape(tensor.shape).to(dtype)
+
+
+@contextmanager
+def _weights_left_out() -> Iterator[None]:
+    """Build modules without memory for their parameters; buffers are computed as always."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        register(module, name, parameter)
+        if parameter is not None:
+            module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]

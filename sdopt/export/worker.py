@@ -1,0 +1,138 @@
+"""The process in which torch lives: ``python -m sdopt.export.worker``.
+
+One line of JSON on stdin is a :class:`sdopt.export.jobs.Job`. Lines of JSON on stdout say what has
+been done. When stdin closes, the parent is gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sdopt.bundle.reference import ReferencePair, save_reference
+from sdopt.errors import SdoptError
+from sdopt.export import cases, graph, preview
+from sdopt.export.checkpoint import Checkpoint
+from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
+from sdopt.export.jobs import Job, failure
+from sdopt.export.loading import half_weights, load
+from sdopt.export.settings import scaling_factor, vae_scale_factor
+from sdopt.export.trace import trace
+from sdopt.export.wrappers import WRAPPERS, make_traceable
+
+
+class Exporter:
+    """Exports the components of one job, one after the other."""
+
+    def __init__(self, job: Job, out: TextIO) -> None:
+        self._job, self._out = job, out
+        self._checkpoint = Checkpoint.read(job.checkpoint, job.variant)
+
+    def run(self) -> None:
+        """Export every component of the job, and say so."""
+        for name in self._job.components:
+            self._export(COMPONENTS[name])
+            gc.collect()
+
+    def _export(self, row: ComponentRow) -> None:
+        model = self._checkpoint.models[row.folder]
+        self._say(row, "load")
+        dtype = FLOAT[self._job.precision]
+        inputs, outputs = row.inputs(model.config, dtype), row.outputs(model.config, dtype)
+        network = load(model, torch.float32)
+        self._say(row, "reference")
+        typed = {spec.name: spec.dtype for spec in inputs}
+        pairs = [self._reference(row, network, cases.rounded(case, typed)) for case in row.cases(self)]
+        fitted = self._preview(network) if row.name == "vae_encoder" else None
+        folder = self._job.out / row.name
+        folder.mkdir(exist_ok=True)
+        save_reference(self._job.scratch / f"{row.name}.safetensors", pairs)
+        save_reference(folder / "reference.safetensors", [pairs[cases.KEPT]])
+        self._say(row, "trace")
+        if self._job.precision == "fp16":
+            network = load(model, torch.float16)
+        halves = half_weights(model, network) if self._job.precision == "fp32" else set[str]()
+        make_traceable(network)
+        traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
+        graph.clean(traced, inputs, outputs)
+        graph.store_as_half(traced.graph, halves)
+        self._say(row, "write")
+        graph.save(traced, folder / "model.onnx")
+        self._say(row, "done", preview=fitted, nodes=len(traced.graph))
+
+    def config(self, folder: str) -> Mapping[str, Any]:
+        """See :class:`sdopt.export.cases.Source`."""
+        return self._checkpoint.models[folder].config
+
+    def input_ids(self) -> NDArray[np.int64]:
+        """See :class:`sdopt.export.cases.Source`."""
+        from transformers import CLIPTokenizer
+
+        folder = self._job.checkpoint / "tokenizer"
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokens = self.config("text_encoder")["max_position_embeddings"]
+        ids = tokenizer(list(cases.PROMPTS), padding="max_length", max_length=tokens, truncation=True)
+        return np.asarray(ids["input_ids"], np.int64)
+
+    def prompt_embeds(self) -> cases.Floats:
+        """See :class:`sdopt.export.cases.Source`."""
+        encoder = load(self._checkpoint.models["text_encoder"], torch.float32)
+        with torch.inference_mode():
+            return encoder(torch.from_numpy(self.input_ids())).last_hidden_state.numpy()
+
+    def _reference(self, row: ComponentRow, network: nn.Module, case: cases.Case) -> ReferencePair:
+        wide = [torch.from_numpy(x.astype(np.float32) if x.dtype == np.float16 else x) for x in case.values()]
+        with torch.inference_mode():
+            result = WRAPPERS[row.name](network)(*wide)
+        results = result if isinstance(result, tuple) else (result,)
+        names = [spec.name for spec in row.outputs(self.config(row.folder), "float32")]
+        return ReferencePair(case, {n: r.numpy() for n, r in zip(names, results, strict=True)})
+
+    def _preview(self, network: nn.Module) -> Any:
+        vae = self.config("vae")
+
+        def encode(picture: cases.Floats) -> cases.Floats:
+            with torch.inference_mode():
+                parameters = WRAPPERS["vae_encoder"](network)(torch.from_numpy(picture))
+            return parameters.chunk(2, dim=1)[0].numpy()
+
+        fitted = preview.fit(encode, scaling_factor(vae), vae_scale_factor(vae))
+        return {"matrix": fitted.matrix, "bias": fitted.bias}
+
+    def _say(self, row: ComponentRow, stage: str, **more: Any) -> None:
+        print(json.dumps({"component": row.name, "stage": stage, **more}), file=self._out, flush=True)
+
+
+def main() -> int:
+    """Run the job on stdin; report on what was stdout, where no library can write into it."""
+    job = Job.from_json(sys.stdin.readline())
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        Exporter(job, out).run()
+    except (SdoptError, OSError) as error:
+        print(json.dumps({"failure": failure(error)}), file=out, flush=True)
+        return 1
+    return 0
+
+
+def _leave_with_the_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

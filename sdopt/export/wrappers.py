@@ -1,0 +1,121 @@
+"""Thin modules around torch's models: tensors in by position, tensors out, nothing else.
+
+Only export worker processes import this module, because it imports torch and diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TextEncoder(nn.Module):
+    """``input_ids`` (batch, tokens) int64 to embeddings and every layer's hidden states.
+
+    The causal mask is a constant of the graph, because the number of tokens is: -inf would do as
+    well as the lowest number, but minus infinity times zero has been NaN in fused kernels.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        weight = next(model.parameters())
+        tokens = model.config.max_position_embeddings
+        lowest = torch.full((1, 1, tokens, tokens), torch.finfo(weight.dtype).min, dtype=weight.dtype)
+        self.register_buffer("causal_mask", lowest.triu(1), persistent=False)
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, ...]:
+        """Return last_hidden_state (batch, tokens, width), pooler_output (batch, width), and
+
+        hidden_states.0 to hidden_states.n, each (batch, tokens, width), before the final norm.
+        """
+        out = self.model(input_ids, self.causal_mask, output_hidden_states=True, return_dict=True)
+        return (out.last_hidden_state, out.pooler_output, *out.hidden_states)
+
+
+class UNet(nn.Module):
+    """One call of the UNet, with a timestep for each row."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """Return the model output (batch, channels, latent_height, latent_width).
+
+        Args:
+            sample: (batch, channels, latent_height, latent_width).
+            timestep: (batch,) float32, also where the other tensors are float16.
+            encoder_hidden_states: (batch, sequence, width).
+        """
+        return self.model(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+
+
+class VaeDecoder(nn.Module):
+    """Latents, already divided by the scaling factor, to a picture in -1..1."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, latent_sample: Tensor) -> Tensor:
+        """Map (batch, channels, latent_height, latent_width) to (batch, 3, height, width)."""
+        return self.model.decode(latent_sample, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+
+
+class VaeEncoder(nn.Module):
+    """A picture in -1..1 to the mean and log-variance of its latents, not scaled."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sample: Tensor) -> Tensor:
+        """Map (batch, 3, height, width) to (batch, 2 * channels, latent_height, latent_width)."""
+        return self.model.encode(sample).latent_dist.parameters  # pyright: ignore[reportCallIssue]
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "text_encoder": TextEncoder,
+    "unet": UNet,
+    "vae_decoder": VaeDecoder,
+    "vae_encoder": VaeEncoder,
+}
+
+
+class _ResizeThenConvolve(nn.Module):
+    """What :class:`diffusers.models.upsampling.Upsample2D` computes, without its run-time choices.
+
+    Those choices ask for the batch size and the number of elements, which would fix them in the
+    graph. The weights keep their names.
+    """
+
+    def __init__(self, original: Upsample2D) -> None:
+        super().__init__()
+        self.conv = original.conv
+
+    def forward(self, hidden_states: Tensor, output_size: torch.Size | None = None) -> Tensor:
+        if output_size is None:
+            larger = functional.interpolate(hidden_states, scale_factor=2.0, mode="nearest")
+        else:
+            larger = functional.interpolate(hidden_states, size=output_size, mode="nearest")
+        return larger if self.conv is None else self.conv(larger)
+
+
+def make_traceable(model: nn.Module) -> None:
+    """Replace, in place, what would make a traced graph right for the traced sizes only.
+
+    diffusers' UNet looks at the size of its input to decide whether upsampling has to follow the
+    sizes of the skip connections. Following them is always right, so here it always does: no
+    side of a latent is a multiple of 2**30, which is what the UNet is made to ask for.
+    """
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Upsample2D):
+                setattr(parent, name, _ResizeThenConvolve(child))
+    if hasattr(model, "num_upsamplers"):
+        model.num_upsamplers = 30

@@ -1,0 +1,1 @@
+"""From a prompt to a picture, over engines that somebody else made: no torch, no backend."""

@@ -1,0 +1,182 @@
+"""The denoising loop. There is one in sdopt, and every picture goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdopt.errors import InvalidValueError, NonFiniteError, ServerBusyError
+from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.ports import Call, Engine, FloatArray, dtype_of
+from sdopt.runtime.row import Row, RowRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        finished: Rows whose last evaluation this was. They have left the loop.
+        failed: Rows that turned non-finite, with the error. They have left the loop.
+        previews: Predicted finished latents, (channels, height/8, width/8) float32, of the rows
+            for which they were asked.
+    """
+
+    finished: tuple[Row, ...]
+    failed: tuple[tuple[Row, NonFiniteError], ...]
+    previews: dict[Row, FloatArray]
+
+
+class DenoisingLoop:
+    """Advances any number of rows, each at its own step of its own plan, by one UNet call a step.
+
+    The UNet's batch holds the conditional rows first and then the unconditional rows of the
+    guided ones. Its buffers are made once, for the largest batch; each batch size has one call
+    bound to their beginning. Not safe for use from several threads at once.
+
+    Attributes:
+        clock: Time spent inside UNet calls so far.
+    """
+
+    def __init__(
+        self,
+        unet: Engine,
+        *,
+        latent_shape: tuple[int, int, int],
+        prompt_shape: tuple[int, int],
+        max_rows: int,
+    ) -> None:
+        """Allocate the buffers.
+
+        Args:
+            unet: Takes ``sample``, ``timestep`` with one value per row, and
+                ``encoder_hidden_states``; gives ``out_sample``.
+            latent_shape: (channels, height/8, width/8).
+            prompt_shape: (length, dim) of the encoded prompts.
+            max_rows: How many rows the loop holds at most; guided ones count once.
+        """
+        self._unet = unet
+        self._latent_shape, self._prompt_shape = latent_shape, prompt_shape
+        self._max_rows = max_rows
+        batch = 2 * max_rows
+        self._sample = np.empty((batch, *latent_shape), dtype_of(unet, "sample"))
+        self._timestep = np.empty(batch, dtype_of(unet, "timestep"))
+        self._prompts = np.empty((batch, *prompt_shape), dtype_of(unet, "encoder_hidden_states"))
+        self._output = np.empty((batch, *latent_shape), dtype_of(unet, "out_sample"))
+        self._calls: dict[int, Call] = {}
+        self._rows: list[Row] = []
+        self._partners: list[int | None] = []
+        self._arranged = False
+        self._batch = 0
+        self.clock = EngineClock()
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows in progress, in the order of their admission."""
+        return tuple(self._rows)
+
+    @property
+    def free_rows(self) -> int:
+        """How many more rows can be admitted now."""
+        return self._max_rows - len(self._rows)
+
+    def admit(self, request: RowRequest) -> Row:
+        """Take in a row; its first evaluation is at the next step.
+
+        Raises:
+            InvalidValueError: The encoded prompt has another shape than this loop's.
+            ServerBusyError: Every row is taken.
+        """
+        if not self.free_rows:
+            raise ServerBusyError(len(self._rows), retry_after_s=1.0)
+        for embeds in (request.prompt_embeds, request.negative_prompt_embeds):
+            if embeds is not None and embeds.shape != self._prompt_shape:
+                raise InvalidValueError(
+                    "prompt_embeds.shape", embeds.shape, f"{self._prompt_shape}"
+                )
+        row = Row(request, self._latent_shape)
+        self._rows.append(row)
+        self._arranged = False
+        return row
+
+    def cancel(self, row: Row) -> None:
+        """Drop a row. The others do not notice; a row that has left already is no error."""
+        if row in self._rows:
+            self._remove([row])
+
+    def step(self, previews: Sequence[Row] = ()) -> StepReport:
+        """Advance every row by one evaluation.
+
+        Args:
+            previews: Rows whose predicted finished latents the report shall hold.
+
+        Raises:
+            EngineExecutionError: The UNet failed; no row has advanced.
+        """
+        if not self._rows:
+            return StepReport((), (), {})
+        self._arrange()
+        self._write_inputs()
+        self.clock.run(self._calls.get(self._batch) or self._bind())
+        shown: dict[Row, FloatArray] = {}
+        for index, row in enumerate(self._rows):
+            partner = self._partners[index]
+            row.guide(self._output[index], None if partner is None else self._output[partner])
+            if row in previews:
+                shown[row] = row.denoised()
+            row.advance()
+        return self._report(shown)
+
+    def _arrange(self) -> None:
+        """Give each guided row its unconditional partner, and lay out the prompts accordingly."""
+        if self._arranged:
+            return
+        self._partners = []
+        batch = len(self._rows)
+        for index, row in enumerate(self._rows):
+            self._prompts[index] = row.request.prompt_embeds
+            negative = row.request.negative_prompt_embeds
+            self._partners.append(None if negative is None else batch)
+            if negative is not None:
+                self._prompts[batch] = negative
+                batch += 1
+        self._batch = batch
+        self._arranged = True
+
+    def _write_inputs(self) -> None:
+        for index, row in enumerate(self._rows):
+            row.write_sample(self._sample[index])
+            self._timestep[index] = row.timestep
+            if (partner := self._partners[index]) is not None:
+                self._sample[partner] = self._sample[index]
+                self._timestep[partner] = self._timestep[index]
+
+    def _bind(self) -> Call:
+        batch = self._batch
+        buffers: dict[str, NDArray[np.generic]] = {
+            "sample": self._sample[:batch],
+            "timestep": self._timestep[:batch],
+            "encoder_hidden_states": self._prompts[:batch],
+            "out_sample": self._output[:batch],
+        }
+        self._calls[batch] = self._unet.bind(buffers)
+        return self._calls[batch]
+
+    def _report(self, previews: dict[Row, FloatArray]) -> StepReport:
+        failed = tuple(
+            (row, NonFiniteError(row.stage - 1, row.stages))
+            for row in self._rows
+            if not row.is_finite()
+        )
+        lost = {row for row, _ in failed}
+        finished = tuple(row for row in self._rows if row.finished and row not in lost)
+        if lost or finished:
+            self._remove([*lost, *finished])
+        return StepReport(finished, failed, previews)
+
+    def _remove(self, rows: Sequence[Row]) -> None:
+        self._rows = [row for row in self._rows if row not in rows]
+        self._arranged = False

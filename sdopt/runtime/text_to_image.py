@@ -1,0 +1,128 @@
+"""Text to image: prompts are encoded, rows go through the denoising loop, latents are decoded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.decoder import LatentDecoder
+from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timings
+from sdopt.runtime.images import LatentPreview
+from sdopt.runtime.loop import DenoisingLoop
+from sdopt.runtime.noise import NoiseStream
+from sdopt.runtime.ports import Engine
+from sdopt.runtime.prompts import PromptEncoder
+from sdopt.runtime.request import GenerationRequest
+from sdopt.runtime.row import Row, RowRequest
+
+_KEPT_LOOPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LatentGeometry:
+    """How latents relate to pixels: channels, and pixels per latent along one side."""
+
+    channels: int
+    vae_scale_factor: int
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return (channels, height, width) of the latents of a picture given in pixels."""
+        return self.channels, height // self.vae_scale_factor, width // self.vae_scale_factor
+
+
+class TextToImage:
+    """Carries requests out over the engines of one bundle, one request at a time.
+
+    The pictures of a request share the loop's rows as they become free, so a request may ask for
+    more pictures than the loop has rows. Not safe for use from several threads at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompts: PromptEncoder,
+        unet: Engine,
+        decoder: LatentDecoder,
+        preview: LatentPreview,
+        geometry: LatentGeometry,
+        max_rows: int,
+    ) -> None:
+        self._prompts, self._unet, self._decoder, self._preview = prompts, unet, decoder, preview
+        self._geometry, self._max_rows = geometry, max_rows
+        self._loops: OrderedDict[tuple[int, int, int], DenoisingLoop] = OrderedDict()
+
+    def start(self, request: GenerationRequest, *, previews: bool) -> Generation:
+        """Begin a request; nothing is computed before the first step is asked for."""
+        return Generation(self._steps(request, previews))
+
+    def _steps(self, request: GenerationRequest, previews: bool) -> Generator[Step, None, Result]:
+        loop = self._loop(self._geometry.shape(request.height, request.width))
+        meter = _Meter(self._prompts.clock, loop.clock, self._decoder.clock)
+        rows = deque(enumerate(self._row_requests(request)))
+        running: dict[Row, int] = {}
+        images: dict[int, Image.Image] = {}
+        completed = 0
+        try:
+            while rows or running:
+                while rows and loop.free_rows:
+                    index, row_request = rows.popleft()
+                    running[loop.admit(row_request)] = index
+                completed += len(running)
+                report = loop.step(previews=tuple(running) if previews else ())
+                shown = {running[row]: self._preview.image(x) for row, x in report.previews.items()}
+                for row, error in report.failed:
+                    del running[row]
+                    raise error
+                for row in report.finished:
+                    images[running.pop(row)] = Image.fromarray(self._decoder.decode(row.latents))
+                yield Step(completed, request.plan.stages * request.num_images, shown)
+        finally:
+            for row in running:
+                loop.cancel(row)
+        ordered = tuple(images[index] for index in range(request.num_images))
+        return Result(ordered, request.seeds, request, meter.timings())
+
+    def _row_requests(self, request: GenerationRequest) -> list[RowRequest]:
+        embeds = {prompt: self._prompts.encode(prompt) for prompt in dict.fromkeys(request.prompts)}
+        negative = self._prompts.encode(request.negative_prompt) if request.guided else None
+        return [
+            RowRequest(
+                plan=request.plan,
+                noise=NoiseStream(seed),
+                prompt_embeds=embeds[request.prompt_of(index)],
+                negative_prompt_embeds=negative,
+                guidance_scale=request.guidance_scale,
+            )
+            for index, seed in enumerate(request.seeds)
+        ]
+
+    def _loop(self, latent_shape: tuple[int, int, int]) -> DenoisingLoop:
+        """Return the loop for a size, whose buffers are kept for the sizes used last."""
+        loop = self._loops.pop(latent_shape, None) or DenoisingLoop(
+            self._unet,
+            latent_shape=latent_shape,
+            prompt_shape=self._prompts.shape,
+            max_rows=self._max_rows,
+        )
+        self._loops[latent_shape] = loop
+        while len(self._loops) > _KEPT_LOOPS:
+            self._loops.popitem(last=False)
+        return loop
+
+
+class _Meter:
+    """Reads engine clocks that run on from request to request."""
+
+    def __init__(self, *clocks: EngineClock) -> None:
+        self._clocks = clocks
+        self._before = [clock.seconds for clock in clocks]
+        self._watch = Stopwatch()
+
+    def timings(self) -> Timings:
+        spent = [(c.seconds - b) * 1e3 for c, b in zip(self._clocks, self._before, strict=True)]
+        text_encoder_ms, unet_ms, vae_decoder_ms = spent
+        return Timings(text_encoder_ms, unet_ms, vae_decoder_ms, self._watch.elapsed_ms)
