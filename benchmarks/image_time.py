@@ -81,7 +81,13 @@ def main() -> None:
         "diffusers": [sys.executable, str(WORKER), "diffusers", options.checkpoint, *work],
     }
     if options.optimum:
-        commands["optimum"] = [options.optimum_python, str(WORKER), "optimum", options.optimum, *work]
+        commands["optimum"] = [
+            options.optimum_python,
+            str(WORKER),
+            "optimum",
+            options.optimum,
+            *work,
+        ]
     sides = [Side(name, command) for name, command in commands.items()]
     for side in sides:
         side.picture()
@@ -105,7 +111,9 @@ def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]
         "checkpoint's scheduler, guidance 7.5",
         "method": f"{options.rounds} rounds of one picture each in turn after one warm-up each",
         "machine": _machine(),
-        "versions": {name: version(name) for name in ("onnxruntime", "torch", "diffusers", "numpy")},
+        "versions": {
+            name: version(name) for name in ("onnxruntime", "torch", "diffusers", "numpy")
+        },
         "ratios": {
             f"sdopt / {name}": round(seconds["sdopt"] / value, 3)
             for name, value in seconds.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from models.shapes.drawing import draw_scene
-from models.shapes.judge import judge
+from models.shapes.judge import CHECKPOINT, judge
 from models.shapes.prompts import held_out_prompts
 from models.shapes.scenes import COLOURS, SHAPES, SIZES, Item, Scene, place, training_scenes
 from tests.shapes_checker import UNCLEAR, read_picture
@@ -22,30 +23,29 @@ def _scene(shape: str = "star", colour: str = "red", background: str = "blue") -
 
 
 def test_reads_drawn_pictures() -> None:
-    singles = [scene for scene in training_scenes(700, seed=7) if len(scene.items) == 1]
+    singles = [scene for scene in training_scenes(400, seed=7) if len(scene.items) == 1]
     wrong = [
         scene
         for scene in singles
         if read_picture(draw_scene(scene))
         != (scene.background, scene.items[0].colour, scene.items[0].shape)
     ]
-    assert len(singles) > 500
+    assert len(singles) > 300
     assert len(wrong) <= len(singles) // 100, wrong
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_reads_every_shape_in_every_pair_of_colours(shape: str, size: str) -> None:
+def test_reads_every_shape_in_every_pair_of_colours(shape: str) -> None:
     rng = np.random.default_rng(3)
-    for background in COLOURS:
-        for colour in COLOURS.keys() - {background}:
-            scene = Scene(background, (place(rng, shape, colour, size, "left"),))
-            assert read_picture(draw_scene(scene)) == (background, colour, shape)
+    sizes = itertools.cycle(SIZES)
+    for background, colour in itertools.permutations(COLOURS, 2):
+        scene = Scene(background, (place(rng, shape, colour, next(sizes), "left"),))
+        assert read_picture(draw_scene(scene)) == (background, colour, shape)
 
 
 def test_refuses_two_shapes() -> None:
-    pairs = [scene for scene in training_scenes(700, seed=7) if len(scene.items) == 2]
-    assert len(pairs) > 50
+    pairs = [scene for scene in training_scenes(400, seed=7) if len(scene.items) == 2]
+    assert len(pairs) > 30
     for scene in pairs:
         assert UNCLEAR in read_picture(draw_scene(scene))
 
@@ -101,3 +101,23 @@ def test_judge_counts_each_attribute() -> None:
     accuracy = judge(images, prompts)
     assert (accuracy.total, accuracy.all_three) == (100, 100)
     assert judge(images[:-1], prompts[1:]).all_three < 10
+
+
+def test_reads_pictures_that_the_carried_vae_redraws() -> None:
+    torch = pytest.importorskip("torch", reason="needs sdopt[export]")
+    from diffusers import AutoencoderKL
+
+    singles = [scene for scene in training_scenes(230, seed=8) if len(scene.items) == 1]
+    pictures = np.stack([np.asarray(draw_scene(scene)) for scene in singles])
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    vae = AutoencoderKL.from_pretrained(CHECKPOINT / "vae", torch_dtype=torch.float32)
+    with torch.no_grad():
+        redrawn = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+    bytes_ = ((redrawn + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    wrong = [
+        scene
+        for scene, picture in zip(singles, bytes_, strict=True)
+        if read_picture(Image.fromarray(picture))
+        != (scene.background, scene.items[0].colour, scene.items[0].shape)
+    ]
+    assert len(wrong) <= len(singles) // 100, wrong

@@ -27,7 +27,7 @@ def diffusers(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str
 
     def load() -> Callable[[], dict[str, float]]:
         pipeline = StableDiffusionPipeline.from_pretrained(
-            options.model, torch_dtype=getattr(torch, options.dtype)
+            options.model, dtype=getattr(torch, options.dtype)
         )
         return _like_diffusers(pipeline, options)
 
@@ -37,7 +37,9 @@ def diffusers(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str
 def optimum(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
     from optimum.onnxruntime import ORTStableDiffusionPipeline
 
-    return lambda: _like_diffusers(ORTStableDiffusionPipeline.from_pretrained(options.model), options)
+    return lambda: _like_diffusers(
+        ORTStableDiffusionPipeline.from_pretrained(options.model), options
+    )
 
 
 def sdopt(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
@@ -68,7 +70,9 @@ def sdopt(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, fl
     return load
 
 
-def _like_diffusers(pipeline: object, options: argparse.Namespace) -> Callable[[], dict[str, float]]:
+def _like_diffusers(
+    pipeline: object, options: argparse.Namespace
+) -> Callable[[], dict[str, float]]:
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[attr-defined]
 
     def picture() -> dict[str, float]:

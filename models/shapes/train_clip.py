@@ -62,7 +62,9 @@ class Clip(nn.Module):
         images = functional.normalize(self.image_encoder(pixels), dim=-1)
         pooled = self.text_encoder(input_ids=input_ids).pooler_output
         texts = functional.normalize(self.text_projection(pooled), dim=-1)
-        similarity: torch.Tensor = images @ texts.T * self.log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        similarity: torch.Tensor = (
+            images @ texts.T * self.log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        )
         return similarity
 
 

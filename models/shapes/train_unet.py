@@ -21,7 +21,7 @@ from transformers import CLIPTextModel
 
 from models.shapes.captions import describe
 from models.shapes.judge import generate, judge
-from models.shapes.latents import Latents, load_latents
+from models.shapes.latents import EncodedScenes, load_scenes
 from models.shapes.pictures import contact_sheet
 from models.shapes.prompts import held_out_prompts
 from models.shapes.train_clip import RESULT as CLIP_RESULT
@@ -45,7 +45,9 @@ class Denoiser(nn.Module):
     ) -> torch.Tensor:
         """Predict the noise (batch, 4, 12, 12) in `sample` of that shape, given ids (batch, 77)."""
         prompt_embeds = self.text_encoder(input_ids=input_ids).last_hidden_state
-        noise: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt_embeds).sample
+        noise: torch.Tensor = self.unet(
+            sample, timestep, encoder_hidden_states=prompt_embeds
+        ).sample
         return noise
 
 
@@ -79,7 +81,7 @@ def main() -> None:
     config = read_config("unet")
     torch.set_num_threads(config["threads"])
     torch.manual_seed(config["seed"])
-    words, latents = Words(), load_latents()
+    words, encoded = Words(), load_scenes()
     scheduler = PNDMScheduler(**config["scheduler"])
     objective = Objective(scheduler, config["max_loss_weight"])
     unet = UNet2DConditionModel(**config["network"])
@@ -89,7 +91,7 @@ def main() -> None:
     parts = {"denoiser": denoiser, "optimizer": optimizer, "average": average}
     run = Run("unet", config["seed"], parts)
     for step, rng in run.steps(config["steps"]):
-        batch, input_ids = draw_batch(rng, latents, words, config)
+        batch, input_ids = draw_batch(rng, encoded, words, config)
         loss, plain_loss = objective.loss(denoiser, batch, input_ids)
         scale = learning_rate_scale(step, config["steps"], config["warmup_steps"])
         descend(optimizer, loss, scale)
@@ -115,15 +117,15 @@ def make_optimizer(denoiser: Denoiser, config: dict[str, Any]) -> torch.optim.Ad
 
 
 def draw_batch(
-    rng: np.random.Generator, latents: Latents, words: Words, config: dict[str, Any]
+    rng: np.random.Generator, encoded: EncodedScenes, words: Words, config: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw latents (batch, 4, 12, 12) and the ids (batch, 77) of captions, some of them empty."""
-    indices = rng.integers(len(latents.scenes), size=config["batch_size"]).tolist()
+    indices = rng.integers(len(encoded.scenes), size=config["batch_size"]).tolist()
     captions = [
-        "" if rng.random() < config["caption_dropout"] else describe(latents.scenes[index], rng)
+        "" if rng.random() < config["caption_dropout"] else describe(encoded.scenes[index], rng)
         for index in indices
     ]
-    return latents.sample(indices), words.input_ids(captions)
+    return encoded.latents[indices], words.input_ids(captions)
 
 
 def save_result(denoiser: Denoiser, average: Average) -> Denoiser:

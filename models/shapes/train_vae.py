@@ -111,7 +111,9 @@ def save_samples(vae: AutoencoderKL, run: Run) -> None:
     """Draw a sheet: a row of pictures, the row of their reconstructions, and so on."""
     pixels = scenes_to_pixels(training_scenes(24, SAMPLE_SEED))
     decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample
-    rows = [pair for parts in zip(pixels.split(12), decoded.split(12), strict=True) for pair in parts]
+    rows = [
+        pair for parts in zip(pixels.split(12), decoded.split(12), strict=True) for pair in parts
+    ]
     contact_sheet(pixels_to_images(torch.cat(rows)), columns=12).save(run.folder / "samples.png")
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 matplotlib.use("agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen before)
+from matplotlib import pyplot as plt
 
 ROOM = Path(__file__).parent
 CHECKPOINT = ROOM / "checkpoint"
@@ -26,9 +26,11 @@ RUNS = ROOM / "runs"
 class Stateful(Protocol):
     """A module, an optimizer or an average: anything with a state to save."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> object: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
+        """Take over a state."""
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -74,9 +76,11 @@ class Average:
         module.load_state_dict(self.shadow, strict=False)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the averages by parameter name: the tensors themselves, no copies."""
         return self.shadow
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
+        """Go on from saved averages."""
         self.shadow = dict(state_dict)
 
 
@@ -112,7 +116,7 @@ class Run:
             for step in range(self.restore(), total):
                 torch.manual_seed(self.seed + 1_000_003 * step)
                 yield step, np.random.default_rng((self.seed, step))
-                loss = self.log[-1]["loss"] if self.log else math.nan
+                loss = self.log[-1].get("loss", math.nan) if self.log else math.nan
                 text = f"{self.name} loss {loss:.4f}"
                 progress.update(task, completed=step + 1, description=text)
 

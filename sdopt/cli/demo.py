@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sdopt.cli.pictures import run_with_progress
-from sdopt.runtime.generation import Timings
-from sdopt.runtime.images import contact_sheet, save_png
+if TYPE_CHECKING:
+    from sdopt.runtime.generation import Timings
 
 _PROMPTS = (
     "a large red circle on a blue background",
-    "a small yellow star on a green background",
-    "a large white ring on a purple background",
-    "a blue triangle on a yellow background",
-    "a medium green square on a white background",
-    "an orange cross on a black background",
+    "a yellow star on a green background",
+    "a white ring on a magenta background",
+    "a large blue triangle on a yellow background",
+    "a green square on a white background",
+    "a large cyan cross on a black background",
 )
 
 
@@ -34,6 +34,8 @@ _PROMPTS = (
 def command(bundle: str, output: Path, steps: int) -> None:
     """Make a sheet of pictures with BUNDLE (by default the carried model) and print timings."""
     import sdopt
+    from sdopt.cli.pictures import run_with_progress
+    from sdopt.runtime.images import contact_sheet, save_png
 
     pipeline = sdopt.load(bundle)
     request = pipeline.request(_PROMPTS, num_inference_steps=steps, seed=0, num_images_per_prompt=2)

@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from sdopt.cli.pictures import run_with_progress, save_pictures, summary
-
 
 @click.command("generate")
 @click.argument("bundle")
@@ -58,6 +56,7 @@ def command(
 ) -> None:
     """Make pictures of each PROMPT with BUNDLE, a folder or a carried model such as "shapes"."""
     import sdopt
+    from sdopt.cli.pictures import run_with_progress, save_pictures, summary
 
     pipeline = sdopt.load(bundle, engine=engine)
     given = {name: value for name, value in options.items() if value is not None}

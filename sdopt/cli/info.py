@@ -16,15 +16,19 @@ from sdopt.bundle.strict import plain
 def command(bundle: str, as_json: bool) -> None:
     """Say what BUNDLE holds: its model, components, tensors, sizes and parity."""
     from rich.console import Console
+    from rich.markup import escape
 
     opened = Bundle.open(bundle)
     if as_json:
         click.echo(json.dumps(plain(opened.manifest), indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for name, value in _facts(opened).items():
         console.print(f"[bold]{name:<12}[/bold] {value}")
     console.print(_components(opened))
+    for name, component in opened.manifest.components.items():
+        tensors = f"{', '.join(map(str, component.inputs))} -> {component.outputs[0]}"
+        console.print(f"[bold]{name:<12}[/bold] {escape(tensors)}")
     for note in opened.manifest.notes:
         console.print(f"[yellow]Note:[/yellow] {note}")
 
@@ -46,15 +50,14 @@ def _facts(bundle: Bundle) -> dict[str, str]:
 def _components(bundle: Bundle) -> object:
     from rich.table import Table
 
-    table = Table("Component", "Size", "Precision", "Opset", "Inputs", "Parity with torch")
+    table = Table("Component", "Size", "Precision", "Opset", "Parity with torch")
     for name, component in bundle.manifest.components.items():
         table.add_row(
             name,
             _megabytes(bundle.component_bytes(name)),
             component.precision,
             str(component.opset),
-            "\n".join(map(str, component.inputs)),
-            f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e} allowed",
+            f"relative L2 {component.parity.relative_l2:.1e} (at most {component.parity.tolerance:.0e})",
         )
     return table
 

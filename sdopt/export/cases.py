@@ -26,7 +26,7 @@ PROMPTS = (
 KEPT = 1
 """Index of the case that goes into the bundle."""
 
-_SIZES = ((2, 16, 16), (1, 9, 11))  # batch, latent height, latent width
+_SIZES = ((2, 8, 16), (1, 9, 11))  # batch, latent height, latent width
 _NOISE = (((981.0, 0.998), (21.0, 0.10)), ((501.0, 0.76),))  # timestep and share of noise, per row
 
 
@@ -69,8 +69,9 @@ def unet(source: Source) -> list[Case]:
 def vae_decoder(source: Source) -> list[Case]:
     """Make smooth latents in the VAE's own scale."""
     random, vae = np.random.default_rng(2), source.config("vae")
+    channels = vae["latent_channels"]
     return [
-        {"latent_sample": smooth(random, (batch, vae["latent_channels"], *size)) / scaling_factor(vae)}
+        {"latent_sample": smooth(random, (batch, channels, *size)) / scaling_factor(vae)}
         for batch, *size in _SIZES
     ]
 
@@ -78,9 +79,9 @@ def vae_decoder(source: Source) -> list[Case]:
 def vae_encoder(source: Source) -> list[Case]:
     """Make soft pictures in -1..1."""
     random, vae = np.random.default_rng(3), source.config("vae")
-    factor = vae_scale_factor(vae)
+    factor, channels = vae_scale_factor(vae), vae["in_channels"]
     return [
-        {"sample": np.tanh(smooth(random, (batch, vae["in_channels"], height * factor, width * factor)))}
+        {"sample": np.tanh(smooth(random, (batch, channels, height * factor, width * factor)))}
         for batch, height, width in _SIZES
     ]
 
@@ -104,4 +105,3 @@ def _noised(random: np.random.Generator, shape: Sequence[int], share: float) -> 
 def rounded(case: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str]) -> Case:
     """Return a case in the dtypes of the graph's inputs; torch is given these very numbers."""
     return {name: np.ascontiguousarray(array.astype(dtypes[name])) for name, array in case.items()}
-

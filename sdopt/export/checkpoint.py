@@ -1,4 +1,4 @@
-"""What lies on disk: a diffusers folder, read without torch and checked before anything is loaded."""
+"""What lies on disk: a diffusers folder, read and checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sdopt.bundle.families import FAMILIES, Family, family_of_pipeline
 from sdopt.errors import CheckpointError
-from sdopt.export.families import ModelFolder, RECIPES
+from sdopt.export.families import RECIPES, ModelFolder
 from sdopt.export.weights import WeightFile, find_weights
 
 _INDEX = "model_index.json"
@@ -99,8 +99,8 @@ class Checkpoint:
 
 
 _WANTED = (
-    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per component. "
-    "Choose such a folder, or save the pipeline with save_pretrained"
+    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per "
+    "component. Choose such a folder, or save the pipeline with save_pretrained"
 )
 _INCOMPLETE = "Get the complete checkpoint"
 
@@ -130,11 +130,15 @@ def _read_model(path: Path, row: ModelFolder, variant: str | None) -> Model:
             f"{row.folder}/config.json says {found!r}, where {row.model_class!r} is expected",
             "Choose a checkpoint whose model_index.json and folders belong together",
         )
-    return Model(row.folder, folder, row.model_class, config, find_weights(folder, row.weights, variant))
+    return Model(
+        row.folder, folder, row.model_class, config, find_weights(folder, row.weights, variant)
+    )
 
 
 def _check_tokenizer(path: Path, folder: str) -> None:
-    if not any(all((path / folder / name).is_file() for name in names) for names in _TOKENIZER_LAYOUTS):
+    if not any(
+        all((path / folder / name).is_file() for name in names) for names in _TOKENIZER_LAYOUTS
+    ):
         raise CheckpointError(
             path,
             f"{folder}/ holds no tokenizer",
@@ -151,7 +155,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(path, f"this cannot be read as JSON ({error})", _INCOMPLETE) from error
+        raise CheckpointError(path, f"this is no readable JSON ({error})", _INCOMPLETE) from error
     if not isinstance(content, dict):
         raise CheckpointError(path, "this is not a JSON object", _INCOMPLETE)
     return content

@@ -60,9 +60,9 @@ def _text_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
 
 
 def _unet_inputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    width = config["cross_attention_dim"]
+    channels, width = config["in_channels"], config["cross_attention_dim"]
     return (
-        TensorSpec("sample", dtype, ("batch", config["in_channels"], "latent_height", "latent_width")),
+        TensorSpec("sample", dtype, ("batch", channels, "latent_height", "latent_width")),
         TensorSpec("timestep", "float32", ("batch",)),
         TensorSpec("encoder_hidden_states", dtype, ("batch", "sequence", width)),
     )
@@ -94,9 +94,20 @@ def _encoder_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
 COMPONENTS: dict[str, ComponentRow] = {
     row.name: row
     for row in (
-        ComponentRow("text_encoder", "text_encoder", _text_inputs, _text_outputs, cases.text_encoder, effort=0.5),
-        ComponentRow("vae_encoder", "vae", _encoder_inputs, _encoder_outputs, cases.vae_encoder, effort=0.7),
-        ComponentRow("vae_decoder", "vae", _decoder_inputs, _decoder_outputs, cases.vae_decoder, effort=1.0),
+        ComponentRow(
+            "text_encoder",
+            "text_encoder",
+            _text_inputs,
+            _text_outputs,
+            cases.text_encoder,
+            effort=0.5,
+        ),
+        ComponentRow(
+            "vae_encoder", "vae", _encoder_inputs, _encoder_outputs, cases.vae_encoder, effort=0.7
+        ),
+        ComponentRow(
+            "vae_decoder", "vae", _decoder_inputs, _decoder_outputs, cases.vae_decoder, effort=1.0
+        ),
         ComponentRow("unet", "unet", _unet_inputs, _unet_outputs, cases.unet, effort=6.0),
     )
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import sdopt
 from sdopt.bundle.manifest import FORMAT_VERSION, Component, Manifest, Parity, Precision, Preview
 from sdopt.bundle.writer import seal, writing_aside
-from sdopt.errors import ExportError
+from sdopt.errors import ExportError, MissingDependencyError
 from sdopt.export import parity
 from sdopt.export.checkpoint import Checkpoint
 from sdopt.export.components import COMPONENTS, FLOAT, TOLERANCE
@@ -73,7 +74,9 @@ def export(
         ParityError: A graph does not compute what torch computes.
         ExportError: Anything else went wrong in a worker process.
         BundleWriteError: ``out`` exists, or the disk is full.
+        MissingDependencyError: ``sdopt[export]`` is not installed.
     """
+    _check_dependencies()
     opened, wanted = Path(checkpoint), options or ExportOptions()
     source = Checkpoint.read(opened, wanted.variant)
     with writing_aside(Path(out)) as folder:
@@ -98,6 +101,12 @@ def export(
     return manifest
 
 
+def _check_dependencies() -> None:
+    for package in ("torch", "diffusers", "transformers", "onnx", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "export")
+
+
 def _copy_configuration(source: Checkpoint, folder: Path) -> None:
     for name in source.configuration_files():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +124,9 @@ def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Pat
 
 def _check(name: str, folder: Path, scratch: Path, options: ExportOptions, run: Run) -> Parity:
     references = scratch / f"{name}.safetensors"
-    return parity.check(name, folder / name / "model.onnx", references, TOLERANCE[options.precision], run)
+    return parity.check(
+        name, folder / name / "model.onnx", references, TOLERANCE[options.precision], run
+    )
 
 
 def _preview(message: Message) -> Preview | None:
@@ -142,7 +153,10 @@ def _manifest(
         default_width=width,
         scheduler=source.scheduler,
         tokenizers=source.tokenizers,
-        components={name: _component(name, source, options, checks[name]) for name in source.family.components},
+        components={
+            name: _component(name, source, options, checks[name])
+            for name in source.family.components
+        },
         preview=preview,
         notes=source.notes,
         files={},

@@ -49,7 +49,7 @@ class Recipe:
             if (value := configs["unet"].get(setting)) is not None:
                 raise CheckpointError(
                     path,
-                    f"unet/config.json says {setting}={value!r}, and it must be null in this family",
+                    f"unet/config.json says {setting}={value!r}; in this family it must be null",
                     "Choose a checkpoint whose UNet belongs to its model_index.json",
                 )
         for left, right in self.equal:

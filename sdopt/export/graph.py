@@ -9,34 +9,41 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants_ir
 from onnxscript.rewriter import RewritePass
 from onnxscript.rewriter.rules.common import (
     div_by_1_rule,
+    dropout_inference_rule,
+    dropout_zero_rule,
     mul_by_1_rule,
+    no_op_cast_rule,
     transpose_transpose_rule,
     unsqueeze_unsqueeze_rule,
 )
 
 from sdopt.bundle.tensors import TensorSpec
 
-_RULES = (div_by_1_rule, mul_by_1_rule, transpose_transpose_rule, unsqueeze_unsqueeze_rule)
+_RULES = (
+    div_by_1_rule,
+    dropout_inference_rule,
+    dropout_zero_rule,
+    mul_by_1_rule,
+    no_op_cast_rule,
+    transpose_transpose_rule,
+    unsqueeze_unsqueeze_rule,
+)
 _WRAPPED = "model."  # how the wrappers of sdopt.export.wrappers call the model inside
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_SMALLEST_HALF = 1024
-_ALIGNED_FROM_BYTES = 1 << 20
 
 
 def clean(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
     """Fold, simplify and rename a traced graph in place.
 
-    Afterwards parameters are called as in the model (weights of linear layers are stored transposed,
-    as ``NAME.transposed``), and nodes after the module that they come from.
+    Afterwards parameters are called as in the model (weights of linear layers are stored
+    transposed, as ``NAME.transposed``), and nodes after the module that they come from.
 
     Args:
         model: As :func:`sdopt.export.trace.trace` gives it.
@@ -63,38 +70,6 @@ def clean(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
     _describe(model, inputs, outputs)
 
 
-def store_as_half(graph: ir.Graph, names: Collection[str]) -> None:
-    """Store parameters in float16 and cast them to float32 in the graph, in place.
-
-    Args:
-        graph: A cleaned graph that computes in float32.
-        names: Parameters whose values are float16 numbers, so that nothing is lost.
-    """
-    for name, value in list(graph.initializers.items()):
-        wide = value.const_value
-        exact = name.removesuffix(".transposed") in names
-        if exact and wide is not None and wide.dtype == ir.DataType.FLOAT and wide.size >= _SMALLEST_HALF:
-            _halve(graph, value, wide)
-
-
-def save(model: ir.Model, path: Path) -> None:
-    """Write ``path`` and its weights beside it, in one file called ``{path.name}_data``.
-
-    The weights are streamed: at most one of them is in memory at a time beyond what is mapped.
-
-    Raises:
-        OSError: The disk is full or not writable.
-    """
-    ir.save(
-        model,
-        path,
-        external_data=f"{path.name}_data",
-        size_threshold_bytes=_SMALLEST_HALF,
-        alignment=1 << 16,
-        align_threshold=_ALIGNED_FROM_BYTES,
-    )
-
-
 def _name_parameters(graph: ir.Graph) -> set[str]:
     for value in list(graph.initializers.values()):
         assert value.name is not None
@@ -103,7 +78,7 @@ def _name_parameters(graph: ir.Graph) -> set[str]:
 
 
 def _transpose_parameters(graph: ir.Graph) -> set[str]:
-    """Replace Transpose(parameter) by a parameter that is a transposed view, so nothing is copied."""
+    """Replace Transpose(parameter) by a parameter that is a transposed view: nothing is copied."""
     made: dict[str, ir.Value] = {}
     for node in list(graph):
         source = node.inputs[0] if node.op_type == "Transpose" else None
@@ -131,8 +106,7 @@ def _fix_reshapes(graph: ir.Graph) -> None:
         target = _target_shape(node) if node.op_type == "Reshape" else None
         if target is None:
             continue
-        constant = ir.Node("", "Constant", [], attributes=[ir.AttrTensor("value", ir.tensor(target, ir.DataType.INT64))])
-        constant.outputs[0].shape, constant.outputs[0].dtype = ir.Shape([len(target)]), ir.DataType.INT64
+        constant = ir.node("Constant", [], {"value": ir.tensor(target, ir.DataType.INT64)})
         graph.insert_before(node, constant)
         node.replace_input_with(1, constant.outputs[0])
         node.attributes["allowzero"] = ir.AttrInt64("allowzero", 0)
@@ -179,7 +153,9 @@ def _name_everything(graph: ir.Graph, parameters: Collection[str]) -> None:
 
 def _scope(node: ir.Node) -> str:
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '', '']"))
-    return scopes[-2].removeprefix(_WRAPPED.rstrip(".")).removeprefix(".") if len(scopes) > 1 else ""
+    return (
+        scopes[-2].removeprefix(_WRAPPED.rstrip(".")).removeprefix(".") if len(scopes) > 1 else ""
+    )
 
 
 def _describe(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -192,21 +168,8 @@ def _describe(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         for value in node.outputs:
             if id(value) not in described:
                 value.shape = value.type = None
-    for value, spec in zip((*model.graph.inputs, *model.graph.outputs), (*inputs, *outputs), strict=True):
+    for value, spec in zip(
+        (*model.graph.inputs, *model.graph.outputs), (*inputs, *outputs), strict=True
+    ):
         assert value.name == spec.name
         value.shape = ir.Shape(spec.shape)
-
-
-def _halve(graph: ir.Graph, value: ir.Value, wide: ir.TensorProtocol) -> None:
-    name = value.name
-    assert name is not None
-    narrow = ir.LazyTensor(
-        lambda: ir.tensor(wide.numpy().astype(np.float16)), dtype=ir.DataType.FLOAT16, shape=ir.Shape(wide.shape), name=name
-    )
-    del graph.initializers[name]
-    stored = ir.Value(name=name, shape=narrow.shape, type=ir.TensorType(ir.DataType.FLOAT16), const_value=narrow)
-    graph.register_initializer(stored)
-    cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name=f"{name}/Cast")
-    cast.outputs[0].name = f"{name}/Cast"
-    value.replace_all_uses_with(cast.outputs[0])
-    graph.insert_before(graph[0], cast)

@@ -50,7 +50,12 @@ class Job:
 def failure(error: Exception) -> dict[str, Any]:
     """Describe an error so that :func:`rebuilt` can raise the same one in another process."""
     if isinstance(error, OSError) and not isinstance(error, errors.SdoptError):
-        return {"kind": "OSError", "errno": error.errno, "text": error.strerror, "file": str(error.filename)}
+        return {
+            "kind": "OSError",
+            "errno": error.errno,
+            "text": error.strerror or str(error),
+            "file": str(error.filename or ""),
+        }
     fields = {name: _plain(value) for name, value in vars(error).items()}
     return {"kind": type(error).__name__, "fields": fields}
 
@@ -65,4 +70,10 @@ def rebuilt(description: Mapping[str, Any]) -> Exception:
 
 
 def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    return (
+        list(value)
+        if isinstance(value, tuple)
+        else str(value)
+        if isinstance(value, Path)
+        else value
+    )

@@ -1,6 +1,6 @@
 """Checkpoint to torch: strictly, so that no weight is ever filled in at random.
 
-Only export worker processes import this module, because it imports torch, diffusers and transformers.
+Only export worker processes import this module: it imports torch, diffusers and transformers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CLASSES: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
 _OBSOLETE_BUFFERS = ("embeddings.position_ids",)
 """Written by transformers before 4.31; the positions are 0, 1, 2, ... and no weights."""
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""How diffusers before 0.17 called the VAE's attention weights; Stable Diffusion 1.5 was saved so."""
+"""How diffusers before 0.17 called the VAE's attention weights; SD 1.5 was published so."""
 
 
 def load(model: Model, dtype: torch.dtype) -> nn.Module:
@@ -74,7 +74,12 @@ def _modern_name(name: str, wanted: set[str]) -> str:
     bare = name.removeprefix("text_model.")
     head, _, kind = bare.rpartition(".")
     stem, _, layer = head.rpartition(".")
-    candidates = (name, bare, f"text_model.{bare}", f"{stem}.{_OLD_ATTENTION.get(layer, layer)}.{kind}")
+    candidates = (
+        name,
+        bare,
+        f"text_model.{bare}",
+        f"{stem}.{_OLD_ATTENTION.get(layer, layer)}.{kind}",
+    )
     return next((candidate for candidate in candidates if candidate in wanted), name)
 
 
@@ -127,8 +132,8 @@ def _weights_left_out() -> Iterator[None]:
         if parameter is not None:
             module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
 
-    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_on_meta
     try:
         yield
     finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
+        nn.Module.register_parameter = register

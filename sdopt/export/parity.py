@@ -44,7 +44,10 @@ def check(component: str, model: Path, references: Path, tolerance: float, run: 
         for name, reference in pair.outputs.items()
     ]
     relative_l2, max_error = (_digits(max(column)) for column in zip(*deviations, strict=True))
-    for measure, value in (("the relative L2 error", relative_l2), ("the maximal error", max_error)):
+    for measure, value in (
+        ("the relative L2 error", relative_l2),
+        ("the maximal error", max_error),
+    ):
         if not value <= tolerance:
             raise ParityError(component, measure, value, tolerance)
     return Parity(relative_l2, max_error, tolerance, cases=len(pairs))

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from sdopt.bundle.manifest import Preview
 from sdopt.export.cases import Floats, smooth
 
-_SIDE = 8  # latents along one side of a sample picture
+_SIDE = 6  # latents along one side of a sample picture
 _DIGITS = 5
 
 
 def sample_pictures(scale_factor: int) -> Floats:
-    """Draw pictures (32, 3, 8 * scale_factor, 8 * scale_factor) in -1..1: flat and soft colours."""
+    """Draw pictures (20, 3, 6 * scale_factor, 6 * scale_factor) in -1..1: flat and soft colours."""
     corners = np.array(list(np.ndindex(2, 2, 2)), np.float32) * 1.8 - 0.9
-    shape = (24, 3, _SIDE * scale_factor, _SIDE * scale_factor)
+    shape = (12, 3, _SIDE * scale_factor, _SIDE * scale_factor)
     soft = np.tanh(smooth(np.random.default_rng(4), shape))
     flat = np.broadcast_to(corners[:, :, None, None], (8, *shape[1:]))
     return np.concatenate([flat, soft]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What configs say, with the defaults that diffusers gives to what they leave out. No torch here."""
+"""What configs say, with diffusers' defaults for what they leave out. No torch here."""
 
 from __future__ import annotations
 

@@ -5,28 +5,44 @@ Only export worker processes import this module, because it imports torch.
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx_ir as ir
 import torch
+import torch._dynamo
+import torch.fx.experimental._config
 from onnxscript import opset18 as op
 from torch import nn
 
 from sdopt.bundle.tensors import TensorSpec
 
-SMALLEST_DIMENSION = 9
-"""torch.export treats sizes of 1 apart. From 9 latents on none of the UNet's levels is one latent
-wide, so nothing is treated apart; the graph has no such case and serves smaller sizes too."""
-
-_EXAMPLE_SIZES = {"batch": 3, "latent_height": 26, "latent_width": 22, "height": 208, "width": 176, "sequence": 77}
+_SMALLEST = {
+    "batch": 2,
+    "sequence": 2,
+    "latent_height": 9,
+    "latent_width": 9,
+    "height": 72,
+    "width": 72,
+}
+"""What torch.export is told, because it treats sizes of 1 apart. From 9 latents on no level of the
+UNet is one latent wide, so nothing is treated apart: the graph has no such case, and serves smaller
+sizes too (the parity check and the tests do run single rows and single latents)."""
+_EXAMPLE_SIZES = {
+    "batch": 3,
+    "sequence": 77,
+    "latent_height": 26,
+    "latent_width": 22,
+    "height": 208,
+    "width": 176,
+}
 _LARGEST = 2**29
 
 
-def trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset: int) -> ir.Model:
+def trace(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset: int
+) -> ir.Model:
     """Trace a module of :mod:`sdopt.export.wrappers`.
 
     Args:
@@ -38,20 +54,54 @@ def trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
     Returns:
         A new graph, not optimised, whose initialisers share memory with the module's weights.
     """
-    program = torch.onnx.export(
-        module,
-        tuple(_example(spec) for spec in inputs),
+    names = [spec.name for spec in inputs], [spec.name for spec in outputs]
+    program = _captured(module, inputs)
+    program.run_decompositions = lambda *_, **__: program
+    try:
+        return _translated(program, *names, opset)
+    except torch.onnx.OnnxExporterError:
+        return _translated(_captured(module, inputs), *names, opset)
+
+
+def _captured(module: nn.Module, inputs: Sequence[TensorSpec]) -> torch.export.ExportedProgram:
+    """Capture the module's operators.
+
+    "Size oblivious", as torch's exporter does it: sizes of 1 are not treated apart. And without
+    torch's cache of fake tensors, which with symbolic sizes costs more than it saves.
+    """
+    with (
+        torch.fx.experimental._config.patch(backed_size_oblivious=True),
+        torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+    ):
+        return torch.export.export(
+            module,
+            tuple(_example(spec) for spec in inputs),
+            dynamic_shapes=_dynamic_shapes(inputs),
+            strict=False,
+        )
+
+
+def _translated(
+    program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str], opset: int
+) -> ir.Model:
+    """Translate captured operators to ONNX.
+
+    The exporter would first decompose the program, which means tracing it a second time. Nearly
+    every operator that diffusers uses has a translation of its own (:data:`_TRANSLATIONS` adds the
+    rest), so :func:`trace` tries without, and the graph comes out the same in half the time.
+    """
+    translated = torch.onnx.export(
+        program,
         dynamo=True,
-        dynamic_shapes=_dynamic_shapes(inputs),
-        input_names=[spec.name for spec in inputs],
-        output_names=[spec.name for spec in outputs],
+        input_names=inputs,
+        output_names=outputs,
         opset_version=opset,
         optimize=False,
         verbose=False,
         custom_translation_table=_TRANSLATIONS,
     )
-    assert program is not None
-    return program.model
+    assert translated is not None
+    return translated.model
 
 
 def _example(spec: TensorSpec) -> torch.Tensor:
@@ -69,11 +119,10 @@ def _dynamic_shapes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
 
 
 def _dimension(name: str) -> Any:
-    smallest = 1 if name in ("batch", "sequence") else SMALLEST_DIMENSION
-    return torch.export.Dim(name, min=smallest, max=_LARGEST)
+    return torch.export.Dim(name, min=_SMALLEST[name], max=_LARGEST)
 
 
-def _attention(
+def _attention(  # noqa: PLR0917 (torch calls it with the operator's own arguments)
     query: Any,
     key: Any,
     value: Any,
@@ -88,11 +137,12 @@ def _attention(
     torch's own translation takes three times as many, with shapes computed at run time. Here Q is
     scaled rather than the scores, which in fp16 leaves more room below the largest number.
 
-    Args:
-        query: (batch, heads, queries, size); key and value: (batch, heads, keys, size).
-        attn_mask: Added to the scores; floating point.
+    The query is (batch, heads, queries, size), key and value are (batch, heads, keys, size), and
+    the mask, where there is one, is floating point and added to the scores.
     """
-    assert dropout_p == 0.0 and not enable_gqa and not is_causal
+    assert dropout_p == 0.0
+    assert not enable_gqa
+    assert not is_causal
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = op.MatMul(op.Mul(query, factor), op.Transpose(key, perm=[0, 1, 3, 2]))
     if attn_mask is not None:
@@ -100,6 +150,21 @@ def _attention(
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
+def _to_dtype(value: Any, dtype: int, *_: Any, **__: Any) -> Any:
+    return op.Cast(value, to=dtype)
+
+
+def _to_device(value: Any, _device: Any, dtype: int, *_: Any, **__: Any) -> Any:
+    return op.Cast(value, to=dtype)
+
+
+def _contiguous(value: Any, *_: Any, **__: Any) -> Any:
+    return op.Identity(value)
+
+
 _TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.scaled_dot_product_attention.default: _attention,
+    torch.ops.aten.to.dtype: _to_dtype,
+    torch.ops.aten.to.device: _to_device,
+    torch.ops.aten.contiguous.default: _contiguous,
 }

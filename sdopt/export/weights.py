@@ -54,12 +54,12 @@ def find_weights(folder: Path, base: str, variant: str | None) -> tuple[WeightFi
         CheckpointError: There are none, several variants to choose from, or a file is damaged.
     """
     choices = {
-        found: paths
-        for found in _variants(folder, base)
-        if (paths := _files(folder, base, found))
+        found: paths for found in _variants(folder, base) if (paths := _files(folder, base, found))
     }
     if not choices:
-        raise CheckpointError(folder, "there are no safetensors weights in this folder", _advice(folder))
+        raise CheckpointError(
+            folder, "there are no safetensors weights in this folder", _advice(folder)
+        )
     return tuple(read_header(path) for path in choices[_choose(folder, choices, variant)])
 
 
@@ -74,7 +74,9 @@ def read_header(path: Path) -> WeightFile:
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(_LENGTH.size)
-        length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else _LARGEST_HEADER_BYTES + 1
+        length = (
+            _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else _LARGEST_HEADER_BYTES + 1
+        )
         header = file.read(length) if length <= min(size_bytes, _LARGEST_HEADER_BYTES) else b""
     try:
         entries = json.loads(header)

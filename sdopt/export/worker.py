@@ -9,20 +9,21 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import sys
 import threading
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import nn
 
 from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
-from sdopt.export import cases, graph, preview
+from sdopt.export import cases, graph, preview, storage
 from sdopt.export.checkpoint import Checkpoint
 from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
 from sdopt.export.jobs import Job, failure
@@ -53,12 +54,14 @@ class Exporter:
         network = load(model, torch.float32)
         self._say(row, "reference")
         typed = {spec.name: spec.dtype for spec in inputs}
-        pairs = [self._reference(row, network, cases.rounded(case, typed)) for case in row.cases(self)]
+        pairs = [
+            self._reference(row, network, cases.rounded(case, typed)) for case in row.cases(self)
+        ]
         fitted = self._preview(network) if row.name == "vae_encoder" else None
         folder = self._job.out / row.name
         folder.mkdir(exist_ok=True)
-        save_reference(self._job.scratch / f"{row.name}.safetensors", pairs)
-        save_reference(folder / "reference.safetensors", [pairs[cases.KEPT]])
+        _save(self._job.scratch / f"{row.name}.safetensors", pairs)
+        _save(folder / "reference.safetensors", [pairs[cases.KEPT]])
         self._say(row, "trace")
         if self._job.precision == "fp16":
             network = load(model, torch.float16)
@@ -66,9 +69,9 @@ class Exporter:
         make_traceable(network)
         traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
         graph.clean(traced, inputs, outputs)
-        graph.store_as_half(traced.graph, halves)
+        storage.store_as_half(traced.graph, halves)
         self._say(row, "write")
-        graph.save(traced, folder / "model.onnx")
+        storage.save(traced, folder / "model.onnx")
         self._say(row, "done", preview=fitted, nodes=len(traced.graph))
 
     def config(self, folder: str) -> Mapping[str, Any]:
@@ -82,7 +85,9 @@ class Exporter:
         folder = self._job.checkpoint / "tokenizer"
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         tokens = self.config("text_encoder")["max_position_embeddings"]
-        ids = tokenizer(list(cases.PROMPTS), padding="max_length", max_length=tokens, truncation=True)
+        ids = tokenizer(
+            list(cases.PROMPTS), padding="max_length", max_length=tokens, truncation=True
+        )
         return np.asarray(ids["input_ids"], np.int64)
 
     def prompt_embeds(self) -> cases.Floats:
@@ -92,7 +97,10 @@ class Exporter:
             return encoder(torch.from_numpy(self.input_ids())).last_hidden_state.numpy()
 
     def _reference(self, row: ComponentRow, network: nn.Module, case: cases.Case) -> ReferencePair:
-        wide = [torch.from_numpy(x.astype(np.float32) if x.dtype == np.float16 else x) for x in case.values()]
+        wide = [
+            torch.from_numpy(x.astype(np.float32) if x.dtype == np.float16 else x)
+            for x in case.values()
+        ]
         with torch.inference_mode():
             result = WRAPPERS[row.name](network)(*wide)
         results = result if isinstance(result, tuple) else (result,)
@@ -111,7 +119,25 @@ class Exporter:
         return {"matrix": fitted.matrix, "bias": fitted.bias}
 
     def _say(self, row: ComponentRow, stage: str, **more: Any) -> None:
-        print(json.dumps({"component": row.name, "stage": stage, **more}), file=self._out, flush=True)
+        print(
+            json.dumps({"component": row.name, "stage": stage, **more}), file=self._out, flush=True
+        )
+
+
+def _save(path: Path, pairs: Sequence[ReferencePair]) -> None:
+    """Save pairs; safetensors reports a full disk in an error of its own, with the number in it."""
+    try:
+        save_reference(path, pairs)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    path.chmod(0o644)  # safetensors lets only the owner read what it writes
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def main() -> int:

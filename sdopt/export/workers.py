@@ -1,4 +1,4 @@
-"""Worker processes, seen from the exporting process: started, listened to, and never left behind."""
+"""Worker processes, from the exporting side: started, listened to, and never left behind."""
 
 from __future__ import annotations
 
@@ -46,8 +46,13 @@ def running(jobs: Sequence[Job]) -> Iterator[Iterator[Message]]:
 class _Worker:
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.log: IO[bytes] = tempfile.TemporaryFile()
-        environment = {**os.environ, **_OFFLINE, **_SAME_BYTES, "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
+        environment = {
+            **os.environ,
+            **_OFFLINE,
+            **_SAME_BYTES,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sdopt.export.worker"],
             stdin=subprocess.PIPE,

@@ -25,12 +25,15 @@ class TextEncoder(nn.Module):
         self.model = model
         weight = next(model.parameters())
         tokens = model.config.max_position_embeddings
-        lowest = torch.full((1, 1, tokens, tokens), torch.finfo(weight.dtype).min, dtype=weight.dtype)
+        lowest = torch.full(
+            (1, 1, tokens, tokens), torch.finfo(weight.dtype).min, dtype=weight.dtype
+        )
         self.register_buffer("causal_mask", lowest.triu(1), persistent=False)
 
     def forward(self, input_ids: Tensor) -> tuple[Tensor, ...]:
-        """Return last_hidden_state (batch, tokens, width), pooler_output (batch, width), and
+        """Return every output that runtimes ask for.
 
+        They are last_hidden_state (batch, tokens, width), pooler_output (batch, width), and
         hidden_states.0 to hidden_states.n, each (batch, tokens, width), before the final norm.
         """
         out = self.model(input_ids, self.causal_mask, output_hidden_states=True, return_dict=True)

@@ -32,13 +32,18 @@ def build_scale(path: Path) -> None:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "factor"], ["y"]), helper.make_node("Add", ["x", "one"], ["z"])],
+        [
+            helper.make_node("Mul", ["x", "factor"], ["y"]),
+            helper.make_node("Add", ["x", "one"], ["z"]),
+        ],
         "scale",
         [tensor("x", "batch", 3), tensor("factor", 1)],
         [tensor("y", "batch", 3), tensor("z", "batch", 3)],
         [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path
+    )
 
 
 def test_specs_are_read_from_the_graph(scale: OnnxRuntimeEngine) -> None:
@@ -60,7 +65,9 @@ def test_a_bound_call_reads_and_writes_the_buffers_it_was_given(scale: OnnxRunti
         assert (out == 2 * value).all()
 
 
-def test_a_call_bound_to_the_beginning_of_a_buffer_leaves_the_rest(scale: OnnxRuntimeEngine) -> None:
+def test_a_call_bound_to_the_beginning_of_a_buffer_leaves_the_rest(
+    scale: OnnxRuntimeEngine,
+) -> None:
     x, y = np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32)
     scale.bind({"x": x[:2], "factor": np.array([7], np.float32), "y": y[:2]})()
     assert (y[:2] == 7).all()

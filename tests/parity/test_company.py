@@ -31,7 +31,9 @@ def unet(bundle: Bundle) -> OnnxRuntimeEngine:
 class Company:
     """Requests of every kind over one UNet, alone or together."""
 
-    def __init__(self, bundle: Bundle, unet: OnnxRuntimeEngine, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, bundle: Bundle, unet: OnnxRuntimeEngine, shape: tuple[int, int, int]
+    ) -> None:
         self._config = dict(bundle.manifest.scheduler) | {"clip_sample": False}
         self._unet, self._shape = unet, shape
         width = next(s for s in unet.inputs if s.name == "encoder_hidden_states").shape[-1]

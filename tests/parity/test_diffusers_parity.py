@@ -82,7 +82,7 @@ def load_pair(checkpoint: Path, bundle: str | Path) -> Pair:
     from diffusers import StableDiffusionPipeline
 
     theirs = StableDiffusionPipeline.from_pretrained(
-        checkpoint, torch_dtype=torch.float32, safety_checker=None, local_files_only=True
+        checkpoint, dtype=torch.float32, safety_checker=None, local_files_only=True
     )
     return Pair(sdopt.load(bundle), theirs)
 

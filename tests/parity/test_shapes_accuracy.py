@@ -40,7 +40,7 @@ def test_diffusers_has_the_same_score(shapes: Pipeline, shapes_checkpoint: Path)
     from diffusers import StableDiffusionPipeline
 
     theirs = StableDiffusionPipeline.from_pretrained(
-        shapes_checkpoint, torch_dtype=torch.float32, safety_checker=None
+        shapes_checkpoint, dtype=torch.float32, safety_checker=None
     )
     prompts = held_out_prompts()
     their_score = judge(generate(theirs, prompts), prompts).as_row()["all_three"]

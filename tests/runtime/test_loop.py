@@ -196,7 +196,10 @@ def test_embeddings_of_another_shape_are_refused() -> None:
     )
     with pytest.raises(InvalidValueError) as caught:
         make_loop().admit(wrong)
-    assert str(caught.value) == "prompt_embeds.shape=(2, 8) is not allowed. prompt_embeds.shape is (3, 8)."
+    assert (
+        str(caught.value)
+        == "prompt_embeds.shape=(2, 8) is not allowed. prompt_embeds.shape is (3, 8)."
+    )
 
 
 def test_stepping_an_empty_loop_does_nothing() -> None:

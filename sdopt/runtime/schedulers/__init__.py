@@ -1,14 +1,10 @@
 """Schedulers as tables: ``compile_plan`` turns a scheduler_config.json into a ``Plan``."""
 
 from sdopt.runtime.schedulers.compile import compile_plan
-from sdopt.runtime.schedulers.names import (
-    SCHEDULERS,
-    SchedulerSpec,
-    find_scheduler,
-    scheduler_names,
-)
+from sdopt.runtime.schedulers.names import find_scheduler, scheduler_names
 from sdopt.runtime.schedulers.options import PlanOptions, Task
 from sdopt.runtime.schedulers.plan import Plan
+from sdopt.runtime.schedulers.registry import SCHEDULERS, SchedulerSpec
 
 __all__ = [
     "SCHEDULERS",

@@ -10,17 +10,11 @@ import numpy as np
 from sdopt.errors import InvalidValueError, UnknownSchedulerError
 from sdopt.runtime.schedulers.config import SchedulerConfig, read_config
 from sdopt.runtime.schedulers.levels import Level
-from sdopt.runtime.schedulers.names import (
-    SCHEDULERS,
-    Choice,
-    SchedulerSpec,
-    find_scheduler,
-    public_name,
-    scheduler_names,
-)
+from sdopt.runtime.schedulers.names import Choice, find_scheduler, public_name, scheduler_names
 from sdopt.runtime.schedulers.options import PlanOptions, Task
 from sdopt.runtime.schedulers.plan import FloatArray, Plan
 from sdopt.runtime.schedulers.prediction import predict
+from sdopt.runtime.schedulers.registry import SCHEDULERS, SchedulerSpec
 from sdopt.runtime.schedulers.schedule import Schedule
 from sdopt.runtime.schedulers.solvers.stage import Stage
 
@@ -69,8 +63,9 @@ def compile_plan(
         )
     settings = read_config(spec.class_name, config, forced)
     try:
-        plan = _tabulate(spec, settings, spec.grid(settings, options), options)
-    except ZeroDivisionError:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            plan = _tabulate(spec, settings, spec.grid(settings, options), options)
+    except ArithmeticError:
         raise _coinciding_levels(spec, num_inference_steps) from None
     if not np.isfinite(plan.updates).all():
         raise _coinciding_levels(spec, num_inference_steps)
@@ -160,6 +155,7 @@ def _coinciding_levels(spec: SchedulerSpec, steps: int) -> InvalidValueError:
     return InvalidValueError(
         "num_inference_steps",
         steps,
-        f"a lower number for {spec.name} with this scheduler_config.json",
-        "Noise levels of the run coincide, and the solver would divide by zero",
+        f"a number for which the noise levels of {spec.name} differ",
+        "With this scheduler_config.json some coincide, and the solver would divide by zero: lower "
+        'the number, or set "final_sigmas_type": "zero"',
     )

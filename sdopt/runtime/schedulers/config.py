@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -81,9 +81,9 @@ def read_config(
 
 
 def _given(config: Mapping[str, object]) -> dict[str, object]:
-    defaulted = config.get("_use_default_values") or ()
-    skip = cast("Container[str]", defaulted)
-    return {key: value for key, value in config.items() if key not in skip}
+    listed = config.get("_use_default_values")
+    defaulted = cast("Sequence[object]", listed) if isinstance(listed, list | tuple) else ()
+    return {key: value for key, value in config.items() if key not in defaulted}
 
 
 def _sigma_spacing(values: Mapping[str, object]) -> SigmaSpacing:
@@ -97,6 +97,13 @@ def _sigma_spacing(values: Mapping[str, object]) -> SigmaSpacing:
 
 
 def _refuse_combinations(config: SchedulerConfig) -> None:
+    """Refuse settings that are fine one by one and give nonsense together."""
+    to_zero = config.final_sigmas_type == "zero"
+    betas = config.trained_betas
+    if betas is not None and len(betas) != config.num_train_timesteps:
+        raise UnsupportedSchedulerConfigError(
+            "num_train_timesteps", config.num_train_timesteps, f"{len(betas)}, as trained_betas has"
+        )
     if config.rescale_betas_zero_snr and config.prediction_type == "epsilon":
         raise UnsupportedSchedulerConfigError(
             "prediction_type",
@@ -104,17 +111,38 @@ def _refuse_combinations(config: SchedulerConfig) -> None:
             "v_prediction or sample where rescale_betas_zero_snr is true",
             "At zero signal-to-noise ratio the predicted noise says nothing about the picture",
         )
-    if config.solver_type == "bh1" and config.final_sigmas_type == "zero":
+    if config.solver_type == "bh1" and to_zero:
         raise UnsupportedSchedulerConfigError(
             "solver_type",
             "bh1",
             'bh2 where final_sigmas_type is "zero"',
             "The last step of bh1 is infinite there",
         )
-    if config.algorithm_type == "dpmsolver" and config.final_sigmas_type == "zero":
+    if not config.predict_x0 and to_zero:
+        raise UnsupportedSchedulerConfigError(
+            "predict_x0",
+            False,
+            'true where final_sigmas_type is "zero"',
+            "The last step in epsilon is infinite there",
+        )
+    unipc = config.class_name == "UniPCMultistepScheduler"
+    if unipc and config.solver_order > 1 and not config.lower_order_final and to_zero:
+        raise UnsupportedSchedulerConfigError(
+            "lower_order_final",
+            False,
+            'true where final_sigmas_type is "zero"',
+            "The last step is infinite there in any order above 1",
+        )
+    if config.algorithm_type == "dpmsolver" and to_zero:
         raise UnsupportedSchedulerConfigError(
             "final_sigmas_type",
             "zero",
             'sigma_min where algorithm_type is "dpmsolver"',
             'Set it, or set "algorithm_type": "dpmsolver++"',
+        )
+    if config.original_inference_steps > config.num_train_timesteps:
+        raise UnsupportedSchedulerConfigError(
+            "original_inference_steps",
+            config.original_inference_steps,
+            f"at most num_train_timesteps={config.num_train_timesteps}",
         )

@@ -33,7 +33,8 @@ class Plan:
         noisy: (stages,) bool, whether the stage draws fresh noise.
         start: (2,) factors of image and noise in the first latents.
         renoise: (stages, 2) the same at the level that stage i ends on; (1, 0) after the last one.
-        sigmas: (stages + 1,) noise level over signal level, for plots and people.
+        sigmas: (stages + 1,) noise scale over signal scale, for plots and people; infinite at
+            zero signal-to-noise ratio.
     """
 
     name: str

@@ -67,8 +67,14 @@ def dpm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
             config.timestep_spacing, train_steps, train_steps - clipped, steps, config.steps_offset
         )
         sigmas = np.interp(timesteps, np.arange(train_steps), table)
-    sigmas = np.append(sigmas, _final_sigma(config, table))
-    return _schedule(_Sigmas(timesteps, sigmas), 1.0, options, stages_per_step=1)
+    final = _final_sigma(config, table)
+    if final > 0 and config.sigma_spacing and config.class_name in _REPEATS_LAST:
+        final = float(sigmas[-1])
+    return _schedule(_Sigmas(timesteps, np.append(sigmas, final)), 1.0, options, stages_per_step=1)
+
+
+_REPEATS_LAST = ("DEISMultistepScheduler", "UniPCMultistepScheduler")
+"""Classes whose respaced sigmas, unless they go to 0, end in the last one twice."""
 
 
 def _whole(timesteps: FloatArray, config: SchedulerConfig) -> FloatArray:

@@ -29,7 +29,7 @@ def dpm_multistep(stage: Stage, state: State, draw: Draw) -> State:
 
 
 def dpm_singlestep(stage: Stage, state: State, draw: Draw) -> State:
-    """Single-step solver of order 1 to 3, one stage at a time (Lu et al. 2022a, algorithms 1 and 2).
+    """Single-step solver of order 1 to 3, stage by stage (Lu et al. 2022a, algorithms 1 and 2).
 
     A stage of order o starts again from where the last stage of order 1 started.
     """

@@ -59,7 +59,7 @@ class Stage:
 
     @property
     def position(self) -> int:
-        """Index of this stage in the full schedule, before any cut."""
+        """Index of this stage before any cut, for solvers with one stage per step."""
         return self.schedule.skipped + self.index
 
     def recent(self, count: int) -> list[Level]:

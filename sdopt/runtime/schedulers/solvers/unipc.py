@@ -55,6 +55,8 @@ def _update(
     then, now, *older = levels
     of_x0 = stage.config.predict_x0
     h = then.lam - now.lam
+    if h == 0:
+        return x
     z = -h if of_x0 else h
     ratios = [(level.lam - now.lam) / h for level in older]
     differences = [(y - outputs[0]) / r for y, r in zip(outputs[1:], ratios, strict=True)]
@@ -65,7 +67,7 @@ def _update(
     if not differences:
         return x
     weights = _weights(z, [*ratios, 1.0], len(differences), stage.config.solver_type)
-    bend = weights @ np.stack(differences)
+    bend: FloatArray = np.tensordot(weights, np.stack(differences), axes=1)
     return x - scale * _b(z, stage.config.solver_type) * bend
 
 
@@ -75,7 +77,9 @@ def _weights(z: float, ratios: Sequence[float], count: int, kind: str) -> FloatA
         return np.array([0.5])
     points = np.array(ratios[:count])
     powers = points[None, :] ** np.arange(count)[:, None]
-    return np.linalg.solve(powers, np.array(_phis(z, count)) / _b(z, kind))
+    phis = np.array(_phis(z, count))
+    weights: FloatArray = np.linalg.solve(powers, phis / _b(z, kind)).astype(np.float64)
+    return weights
 
 
 def _phis(z: float, count: int) -> list[float]:

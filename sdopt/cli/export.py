@@ -1,0 +1,49 @@
+"""``sdopt export``: a checkpoint in, a bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sdopt.bundle.manifest import PRECISIONS, Precision
+from sdopt.cli.progress import progress_bar
+
+
+@click.command("export")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="What the graphs compute in.",
+)
+@click.option(
+    "--opset", default=18, show_default=True, help="The ONNX opset of the graphs, 18 to 20."
+)
+@click.option("--variant", help="Of the weight files, such as fp16.  [default: the plain ones]")
+def command(
+    checkpoint: Path, out: Path, precision: Precision, opset: int, variant: str | None
+) -> None:
+    """Export CHECKPOINT, a folder in the diffusers layout, to the new bundle OUT.
+
+    Every graph is compared with torch before the bundle appears.
+    """
+    from sdopt.exporting import export
+
+    with progress_bar("Reading the checkpoint") as report:
+        manifest = export(
+            checkpoint, out, precision=precision, opset=opset, variant=variant, progress=report
+        )
+    for name, component in manifest.components.items():
+        parity = component.parity
+        click.echo(
+            f"{name:<13} {component.precision}, relative L2 to torch {parity.relative_l2:.1e}, "
+            f"largest error {parity.max_error:.1e} (at most {parity.tolerance:.0e})"
+        )
+    for note in manifest.notes:
+        click.secho(f"Note: {note}", fg="yellow", err=True)
+    total = sum(record.size_bytes for record in manifest.files.values())
+    click.echo(f"{out} holds {len(manifest.files)} files, {total / 1e6:,.1f} MB.")

@@ -1,0 +1,50 @@
+"""Export with its parity check on ONNX Runtime: the one place that knows both rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sdopt.bundle.manifest import Manifest, Precision
+from sdopt.engines.contract import Array
+from sdopt.export.exporter import ExportOptions
+from sdopt.export.exporter import export as export_checked
+from sdopt.export.progress import Report
+from sdopt.verification import run_apart
+
+_REFERENCE_ENGINE = "onnxruntime"
+
+
+def export(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    precision: Precision = "fp32",
+    opset: int = 18,
+    variant: str | None = None,
+    progress: Report | None = None,
+) -> Manifest:
+    """Export a checkpoint to an ONNX bundle whose graphs were compared with torch.
+
+    Args:
+        checkpoint: A folder in the diffusers layout.
+        out: The bundle's folder. It must not exist yet, and appears when all of it is there.
+        precision: What the graphs compute in.
+        opset: The ONNX opset of the graphs, 18 to 20.
+        variant: Of the checkpoint's weight files, such as ``"fp16"``; None for the plain ones.
+        progress: Called with what is being done and the share that is done, 0 to 1.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        ExportError: The checkpoint cannot be exported; the message says why.
+        BundleWriteError: ``out`` exists already, or the disk is full.
+        MissingDependencyError: ``sdopt[export]`` or ``sdopt[cpu]`` is not installed.
+    """
+    options = ExportOptions(precision=precision, opset=opset, variant=variant)
+    return export_checked(checkpoint, out, run=_run, options=options, progress=progress)
+
+
+def _run(model: Path, inputs: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+    return run_apart(_REFERENCE_ENGINE, model, inputs)

@@ -1,0 +1,205 @@
+"""The command line, as people use it: files appear, messages help, exit codes say what happened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sdopt.bundle.carried import locate
+from sdopt.cli.main import main
+
+PROMPT = "a red circle on a blue background"
+Cli = Callable[..., int]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run the command line in this process and return its exit code."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["sdopt", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+def test_one_picture(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "circle.png"
+    assert cli("generate", "shapes", PROMPT, "--steps", 2, "--seed", 0, "-o", out) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    with Image.open(out) as image:
+        assert image.size == (96, 96)
+        assert json.loads(image.info["sdopt"]) == {
+            "prompt": PROMPT,
+            "negative_prompt": "",
+            "num_inference_steps": 2,
+            "guidance_scale": 7.5,
+            "scheduler": "pndm",
+            "eta": 0.0,
+            "seed": 0,
+            "height": 96,
+            "width": 96,
+        }
+
+
+def test_the_same_command_gives_the_same_bytes(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        assert (
+            cli("generate", "shapes", PROMPT, "--steps", 2, "--seed", 5, "-o", tmp_path / name) == 0
+        )
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_several_prompts_and_pictures(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.png"
+    code = cli(
+        "generate", "shapes", PROMPT, "a green star", "-n", 2, "--steps", 2, "--seed", 3,
+        "--scheduler", "euler", "--width", 104, "--height", 72, "--negative", "blurry",
+        "--guidance", 4, "-o", out, "--json",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [image["seed"] for image in report["images"]] == [3, 4, 5, 6]
+    assert [image["prompt"] for image in report["images"]] == [PROMPT] * 2 + ["a green star"] * 2
+    assert report["sheet"] == str(out)
+    assert set(report["timings"]) == {
+        "text_encoder_ms", "unet_ms", "vae_decoder_ms", "overhead_ms", "total_ms",
+    }  # fmt: skip
+    for image in report["images"]:
+        with Image.open(image["path"]) as picture:
+            assert picture.size == (104, 72)
+            assert json.loads(picture.info["sdopt"])["seed"] == image["seed"]
+    with Image.open(out) as sheet:
+        assert sheet.size == (2 * 104 + 12, 2 * 72 + 12)
+
+
+def test_a_picture_from_its_own_settings_is_the_same(cli: Cli, tmp_path: Path) -> None:
+    """Picture 2 of a request, made again alone from the settings that its file carries."""
+    many, alone = tmp_path / "many.png", tmp_path / "alone.png"
+    assert cli("generate", "shapes", PROMPT, "-n", 3, "--steps", 2, "--seed", 8, "-o", many) == 0
+    with Image.open(tmp_path / "many-02.png") as image:
+        settings = json.loads(image.info["sdopt"])
+    assert cli(
+        "generate", "shapes", settings["prompt"], "--steps", settings["num_inference_steps"],
+        "--seed", settings["seed"], "-o", alone,
+    ) == 0  # fmt: skip
+    assert alone.read_bytes() == (tmp_path / "many-02.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--height", 500, "--width", 512], 2, "height=500 is not a multiple of 8. "),
+        (["--scheduler", "eular"], 2, "Unknown scheduler 'eular'. Did you mean 'euler'? Choices: "),
+        (["--steps", 0], 2, "num_inference_steps=0 is not allowed. "),
+        (["--seed", "abc"], 2, "Invalid value for '--seed': 'abc' is not a valid integer."),
+        (["--guidance", -1], 2, "guidance_scale=-1.0 is not allowed. "),
+        (["--engine", "tensorrtx"], 2, "Unknown engine 'tensorrtx'. "),
+    ],
+)
+def test_bad_requests_exit_with_2(
+    cli: Cli,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[object],
+    code: int,
+    message: str,
+) -> None:
+    assert cli("generate", "shapes", PROMPT, "-o", tmp_path / "x.png", *arguments) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_is_not_there_exits_with_1(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("generate", "nowhere", PROMPT) == 1
+    assert "Error: No bundle at 'nowhere'. " in capsys.readouterr().err
+
+
+def test_a_flipped_byte_stops_before_a_picture_is_made(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(locate("shapes"), bundle)
+    graph = bundle / "unet" / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    for command in (["generate", bundle, PROMPT], ["verify", bundle], ["info", bundle]):
+        assert cli(*command) == 1
+        assert f"Error: {graph} is not the file that was exported" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdopt.errors import BundleNotFoundError
+
+    with pytest.raises(BundleNotFoundError):
+        cli("--debug", "info", "nowhere")
+
+
+def test_long_prompts_say_what_had_no_effect(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = " ".join(["circle"] * 90)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert cli("generate", "shapes", words, "--steps", 1, "-o", tmp_path / "x.png") == 0
+    assert "Warning: The prompt is longer than 75 tokens. These words had no effect: 'circle" in (
+        capsys.readouterr().err
+    )
+
+
+def test_info(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("info", "shapes") == 0
+    shown = capsys.readouterr().out
+    assert "Stable Diffusion 1.x (sd1), predicts epsilon" in shown
+    assert "timestep: float32[batch]" in shown
+    assert cli("info", "shapes", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["family"] == "sd1"
+
+
+def test_verify(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("verify", "shapes") == 0
+    shown = capsys.readouterr().out
+    assert "files are as exported." in shown
+    for component in ("text_encoder", "unet", "vae_encoder", "vae_decoder"):
+        assert f"ok     {component}" in shown
+
+
+def test_demo(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("demo", "-o", tmp_path / "demo.png", "--steps", 2) == 0
+    shown = capsys.readouterr().out
+    assert "12 pictures in" in shown
+    assert f"The sheet is {tmp_path / 'demo.png'}" in shown
+    with Image.open(tmp_path / "demo.png") as sheet:
+        assert sheet.size == (4 * 96 + 20, 3 * 96 + 16)
+
+
+def test_help_lists_every_command_and_imports_neither_numpy_nor_torch() -> None:
+    code = (
+        "import sys; from sdopt.cli.main import cli; cli.main(['--help'], standalone_mode=False)\n"
+        "print('imported:', [m for m in ('numpy', 'torch', 'onnxruntime') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("export", "generate", "info", "verify", "demo"):
+        assert f"\n  {command} " in done.stdout
+    assert done.stdout.endswith("imported: []\n")

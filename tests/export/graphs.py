@@ -1,0 +1,25 @@
+"""Run exported graphs, and the checkpoint that they come from, in this room's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A checkpoint, and what torch computes from it (reference pairs by component)."""
+
+    checkpoint: Path
+    expected: Path
+
+
+def run_graph(model: Path, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Run a graph on ONNX Runtime, in this process: the graphs are tiny."""
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return [dict(zip(names, session.run(names, dict(arrays)), strict=True)) for arrays in inputs]
