@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+
+from machine import machine, versions
 
 WORKER = Path(__file__).parent / "peers" / "image_worker.py"
 
@@ -110,10 +110,8 @@ def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]
         "what": f"one picture, {options.size}x{options.size}, {options.steps} steps of the "
         "checkpoint's scheduler, guidance 7.5",
         "method": f"{options.rounds} rounds of one picture each in turn after one warm-up each",
-        "machine": _machine(),
-        "versions": {
-            name: version(name) for name in ("onnxruntime", "torch", "diffusers", "numpy")
-        },
+        "machine": machine(),
+        "versions": versions("onnxruntime", "torch", "diffusers", "numpy"),
         "ratios": {
             f"sdopt / {name}": round(seconds["sdopt"] / value, 3)
             for name, value in seconds.items()
@@ -121,12 +119,6 @@ def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]
         },
         "sides": {side.name: side.record() for side in sides},
     }
-
-
-def _machine() -> dict[str, object]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 if __name__ == "__main__":

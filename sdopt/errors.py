@@ -211,8 +211,8 @@ class WeightsMismatchError(ExportError):
                 f"The weights of {component} do not fit its config.json",
                 f"Missing: {_some(self.missing)}",
                 f"Unexpected: {_some(self.unexpected)}",
-                "Nothing is filled in at random: get the complete checkpoint, or the config.json that "
-                "belongs to it",
+                "Nothing is filled in at random: get the complete checkpoint, "
+                "or the config.json that belongs to it",
             )
         )
 

@@ -11,8 +11,8 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
+from models.shapes.train_decoder import RESULT as VAE_RESULT
 from models.shapes.train_unet import RESULT as UNET_RESULT
-from models.shapes.train_vae import RESULT as VAE_RESULT
 from models.shapes.training import CHECKPOINT, read_config
 from models.shapes.words import Words
 

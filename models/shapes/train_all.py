@@ -1,4 +1,4 @@
-"""Run the whole recipe: tokenizer, VAE, CLIP, UNet, checkpoint, judgement.
+"""Run the whole recipe: tokenizer, VAE, decoder, CLIP, UNet, checkpoint, judgement.
 
 Each stage goes on from where it was stopped, so this can be interrupted and called again.
 
@@ -11,7 +11,16 @@ import os
 import subprocess
 import sys
 
-STAGES = ("tokenizer", "train_vae", "train_clip", "latents", "train_unet", "assemble", "judge")
+STAGES = (
+    "tokenizer",
+    "train_vae",
+    "train_decoder",
+    "train_clip",
+    "latents",
+    "train_unet",
+    "assemble",
+    "judge",
+)
 
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",

@@ -25,7 +25,7 @@ from models.shapes.latents import EncodedScenes, load_scenes
 from models.shapes.pictures import contact_sheet
 from models.shapes.prompts import held_out_prompts
 from models.shapes.train_clip import RESULT as CLIP_RESULT
-from models.shapes.train_vae import RESULT as VAE_RESULT
+from models.shapes.train_decoder import RESULT as VAE_RESULT
 from models.shapes.training import RUNS, Average, Run, descend, learning_rate_scale, read_config
 from models.shapes.words import Words
 

@@ -50,14 +50,14 @@ def _facts(bundle: Bundle) -> dict[str, str]:
 def _components(bundle: Bundle) -> object:
     from rich.table import Table
 
-    table = Table("Component", "Size", "Precision", "Opset", "Parity with torch")
+    table = Table("Component", "Size", "Precision", "Opset", "Relative L2 to torch")
     for name, component in bundle.manifest.components.items():
         table.add_row(
             name,
             _megabytes(bundle.component_bytes(name)),
             component.precision,
             str(component.opset),
-            f"relative L2 {component.parity.relative_l2:.1e} (at most {component.parity.tolerance:.0e})",
+            f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e}",
         )
     return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,17 +81,16 @@ class OnnxRuntimeEngine:
     def _check(self, buffers: Mapping[str, Array]) -> None:
         specs = {spec.name: spec for spec in (*self.inputs, *self.outputs)}
         if unknown := sorted(buffers.keys() - specs.keys()):
+            there = ", ".join(map(str, specs.values()))
             raise EngineExecutionError(
-                self.name, f"There are no tensors {unknown}; {_names(specs.values())}"
+                self.name, f"There are no tensors {unknown}; there are {there}"
             )
         if missing := [spec.name for spec in self.inputs if spec.name not in buffers]:
             raise EngineExecutionError(self.name, f"Inputs without a buffer: {missing}")
         for name, buffer in buffers.items():
             if not _fits(buffer, specs[name]):
-                raise EngineExecutionError(
-                    self.name,
-                    f"The buffer for {specs[name]} has dtype {buffer.dtype} and shape {buffer.shape}",
-                )
+                given = f"dtype {buffer.dtype} and shape {buffer.shape}"
+                raise EngineExecutionError(self.name, f"The buffer for {specs[name]} has {given}")
 
 
 class _BoundCall:
@@ -157,7 +156,3 @@ def _fits(buffer: Array, spec: TensorSpec) -> bool:
             for want, have in zip(spec.shape, buffer.shape, strict=True)
         )
     )
-
-
-def _names(specs: Iterable[TensorSpec]) -> str:
-    return "there are " + ", ".join(map(str, specs))

@@ -5,13 +5,13 @@ Only export worker processes import this module: it imports torch, diffusers and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import safe_open
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -34,8 +34,6 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 def load(model: Model, dtype: torch.dtype) -> nn.Module:
     """Build a model from its config and its own weights, in evaluation mode.
 
-    Weights that have the wanted dtype already stay memory-mapped until they are used.
-
     Raises:
         WeightsMismatchError: Weights are missing or unexpected.
         CheckpointError: A weight has another shape than the config says, or an unknown dtype.
@@ -43,8 +41,8 @@ def load(model: Model, dtype: torch.dtype) -> nn.Module:
     with _weights_left_out():
         module = _CLASSES[model.model_class](model.config)
     stored = stored_weights(model, module)
-    _check(model, module, {name: tensor for name, (_, _, tensor) in stored.items()})
-    state = dict(_read(stored, dtype))
+    _check(model, module, {name: tensor for name, (_, tensor) in stored.items()})
+    state = {name: _read(file, tensor, dtype) for name, (file, tensor) in stored.items()}
     module.load_state_dict(state, strict=True, assign=True)
     assert not any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
     return module.eval().requires_grad_(False)
@@ -52,17 +50,17 @@ def load(model: Model, dtype: torch.dtype) -> nn.Module:
 
 def half_weights(model: Model, module: nn.Module) -> set[str]:
     """Name the weights that are stored in float16."""
-    return {name for name, (_, _, t) in stored_weights(model, module).items() if t.dtype == "F16"}
+    return {name for name, (_, t) in stored_weights(model, module).items() if t.dtype == "F16"}
 
 
-Stored = tuple[WeightFile, str, StoredTensor]
+Stored = tuple[WeightFile, StoredTensor]
 
 
 def stored_weights(model: Model, module: nn.Module) -> dict[str, Stored]:
     """Map the module's own weight names to what lies on disk, whoever wrote it."""
     wanted = set(module.state_dict())
     found = {
-        _modern_name(name, wanted): (file, name, tensor)
+        _modern_name(name, wanted): (file, tensor)
         for file in model.weights
         for name, tensor in file.tensors.items()
     }
@@ -104,21 +102,20 @@ def _check(model: Model, module: nn.Module, stored: Mapping[str, StoredTensor]) 
             )
 
 
-def _read(stored: Mapping[str, Stored], dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, (file, key, tensor) in stored.items():
-        if _TORCH_DTYPES[tensor.dtype] == dtype:
-            with safe_open(file.path, framework="pt") as opened:
-                yield name, opened.get_tensor(key)
-        else:
-            yield name, _read_converted(file, tensor, dtype)
+def _read(file: WeightFile, tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
+    """Read one tensor into memory of its own.
 
-
-def _read_converted(file: WeightFile, tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
-    """Read bytes instead of mapping them: mapped pages would stay beside the converted copy."""
+    Mapping the file would be shorter. But mapped pages stay beside a converted copy, and kernels
+    round differently with the alignment of the data, so that the same weights in other files would
+    give other reference outputs.
+    """
+    count = math.prod(tensor.shape)
+    flat = torch.empty(count, dtype=_TORCH_DTYPES[tensor.dtype])
     with file.path.open("rb") as opened:
         opened.seek(tensor.begin)
-        content = bytearray(opened.read(tensor.end - tensor.begin))
-    flat = torch.frombuffer(content, dtype=_TORCH_DTYPES[tensor.dtype])
+        read_bytes = opened.readinto(flat.view(torch.uint8).numpy())
+    if read_bytes != tensor.end - tensor.begin:
+        raise CheckpointError(file.path, "the file changed while it was read", "Try again")
     return flat.reshape(tensor.shape).to(dtype)
 
 

@@ -34,7 +34,7 @@ def store_as_half(graph: ir.Graph, names: Collection[str]) -> None:
 def save(model: ir.Model, path: Path) -> None:
     """Write ``path`` and its weights beside it, in one file called ``{path.name}_data``.
 
-    The weights are streamed: at most one of them is in memory at a time beyond what is mapped.
+    The weights are streamed: at most one transposed or narrowed copy is in memory at a time.
 
     Raises:
         OSError: The disk is full or not writable.

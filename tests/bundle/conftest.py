@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from small_bundle import write_small_bundle
+from tests.bundle.small_bundle import write_small_bundle
 
 
 @pytest.fixture

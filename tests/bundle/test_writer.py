@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_bundle import write_small_bundle
 
 from sdopt.bundle.writer import writing_aside
 from sdopt.errors import BundleWriteError
+from tests.bundle.small_bundle import write_small_bundle
 
 
 def test_the_folder_appears_at_the_end(tmp_path: Path) -> None:

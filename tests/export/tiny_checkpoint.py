@@ -3,8 +3,8 @@
     python tests/export/tiny_checkpoint.py OUT [--seed 0]
 
 OUT/checkpoint is in the diffusers layout: random weights, three UNet levels, factor 8, and a
-CLIP-format tokenizer that knows bytes and five merges. OUT/expected/COMPONENT.safetensors holds inputs of many
-sizes with the outputs of the unmodified diffusers and transformers models, as reference pairs.
+CLIP-format tokenizer that knows bytes and five merges. OUT/expected/COMPONENT.safetensors holds
+inputs of many sizes with the outputs of the unmodified diffusers and transformers models.
 
 It is a script, run in a process of its own, so that the tests themselves stay free of torch.
 """

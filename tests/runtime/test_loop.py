@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_unet import ToyUNet
 
 from sdopt.errors import InvalidValueError, NonFiniteError, ServerBusyError
 from sdopt.runtime.loop import DenoisingLoop
@@ -14,6 +13,7 @@ from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.row import Row, RowRequest
 from sdopt.runtime.schedulers import compile_plan
+from tests.runtime.toy_unet import ToyUNet
 
 SHAPE = (4, 8, 9)
 CONFIG = {
@@ -94,8 +94,11 @@ def test_the_loop_is_the_textbook(scheduler: str, guidance_scale: float) -> None
 
 
 row_requests = st.tuples(
-    st.sampled_from(SCHEDULERS), st.integers(1, 6), st.sampled_from([0.0, 1.0, 3.0, 7.5]), st.integers(0, 99)
-)  # fmt: skip
+    st.sampled_from(SCHEDULERS),
+    st.integers(1, 6),
+    st.sampled_from([0.0, 1.0, 3.0, 7.5]),
+    st.integers(0, 99),
+)
 
 
 @settings(max_examples=60, deadline=None)

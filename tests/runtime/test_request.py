@@ -119,9 +119,15 @@ def test_a_numpy_integer_is_a_whole_number() -> None:
             "num_images_per_prompt=0 is not allowed. "
             "num_images_per_prompt is a whole number from 1 to 1000.",
         ),
-        ({"prompt": []}, "prompt=[] is not allowed. prompt is a text, or a sequence of at least one text."),
+        (
+            {"prompt": []},
+            "prompt=[] is not allowed. prompt is a text, or a sequence of at least one text.",
+        ),
+        (
+            {"prompt": None},
+            "prompt=None is not allowed. prompt is a text, or a sequence of at least one text.",
+        ),
         ({"prompt": [3]}, "prompt=3 is not allowed. prompt is a text."),
-        ({"prompt": None}, "prompt=None is not allowed. prompt is a text, or a sequence of at least one text."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused(options: dict[str, Any], message: str) -> None:

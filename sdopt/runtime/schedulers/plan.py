@@ -51,7 +51,7 @@ class Plan:
         """Freeze private copies of the arrays and check that their shapes agree."""
         for field in fields(self)[1:]:
             dtype = np.bool_ if field.name == "noisy" else np.float64
-            array = np.array(getattr(self, field.name), dtype=dtype)
+            array: NDArray[np.generic] = np.array(getattr(self, field.name), dtype=dtype)
             array.flags.writeable = False
             object.__setattr__(self, field.name, array)
         self._check_shapes()
