@@ -9,7 +9,7 @@ READY   = $(VENV)/.ready
 
 demo: $(READY)  ## Export the carried checkpoint, check it, and make a sheet of pictures
 	rm -rf out/shapes
-	$(BIN)/sdopt export models/shapes/checkpoint out/shapes
+	$(BIN)/sdopt export models/shapes/checkpoint out/shapes --steps 20 --guidance 3
 	$(BIN)/sdopt verify out/shapes
 	$(BIN)/sdopt demo out/shapes -o out/demo.png
 

@@ -16,7 +16,7 @@ from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import GenerationRequest, RequestOptions, RequestRules, SizeRule
+from sdopt.runtime.request import GenerationRequest, RequestOptions, RequestRules
 from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 
@@ -115,12 +115,11 @@ class Pipeline:
 
 
 def _rules(manifest: Manifest) -> RequestRules:
-    sizes = SizeRule(
-        default_height=manifest.default_height,
-        default_width=manifest.default_width,
-        multiple=manifest.vae_scale_factor,
+    return RequestRules(
+        defaults=manifest.defaults,
+        size_multiple=manifest.vae_scale_factor,
+        scheduler=manifest.scheduler,
     )
-    return RequestRules(sizes=sizes, scheduler=manifest.scheduler)
 
 
 def _preview(manifest: Manifest) -> LatentPreview:

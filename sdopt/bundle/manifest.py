@@ -83,6 +83,23 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request means where it does not say.
+
+    Attributes:
+        height: In pixels, what the model was trained for.
+        width: In pixels.
+        num_inference_steps: As chosen at export.
+        guidance_scale: As chosen at export; dimensionless.
+    """
+
+    height: int
+    width: int
+    num_inference_steps: int
+    guidance_scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What ``sdopt.json`` says.
 
@@ -94,8 +111,7 @@ class Manifest:
         latent_channels: Channels of the latents.
         vae_scale_factor: Pixels per latent, along one side.
         scaling_factor: Latents are the VAE's latents times this.
-        default_height: In pixels.
-        default_width: In pixels.
+        defaults: What a request means where it does not say.
         scheduler: ``scheduler_config.json`` as found in the checkpoint.
         tokenizers: Folders of the tokenizers, relative to the bundle.
         components: By name, such as ``"unet"``.
@@ -111,8 +127,7 @@ class Manifest:
     latent_channels: int
     vae_scale_factor: int
     scaling_factor: float
-    default_height: int
-    default_width: int
+    defaults: Defaults
     scheduler: Mapping[str, object]
     tokenizers: tuple[str, ...]
     components: Mapping[str, Component]

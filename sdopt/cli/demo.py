@@ -30,15 +30,14 @@ _PROMPTS = (
     show_default=True,
     help="Where the sheet goes.",
 )
-@click.option("--steps", default=20, show_default=True, help="Inference steps.")
-def command(bundle: str, output: Path, steps: int) -> None:
+def command(bundle: str, output: Path) -> None:
     """Make a sheet of pictures with BUNDLE (by default the carried model) and print timings."""
     import sdopt
     from sdopt.cli.pictures import run_with_progress
     from sdopt.runtime.images import contact_sheet, save_png
 
     pipeline = sdopt.load(bundle)
-    request = pipeline.request(_PROMPTS, num_inference_steps=steps, seed=0, num_images_per_prompt=2)
+    request = pipeline.request(_PROMPTS, seed=0, num_images_per_prompt=2)
     result = run_with_progress(pipeline, request)
     output.parent.mkdir(parents=True, exist_ok=True)
     settings = result.settings(0) | {"prompt": list(_PROMPTS), "seed": list(result.seeds)}

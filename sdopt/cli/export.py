@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from sdopt.bundle.manifest import PRECISIONS, Precision
+from sdopt.bundle.manifest import PRECISIONS
 from sdopt.cli.progress import progress_bar
 
 
@@ -24,9 +25,23 @@ from sdopt.cli.progress import progress_bar
     "--opset", default=18, show_default=True, help="The ONNX opset of the graphs, 18 to 20."
 )
 @click.option("--variant", help="Of the weight files, such as fp16.  [default: the plain ones]")
-def command(
-    checkpoint: Path, out: Path, precision: Precision, opset: int, variant: str | None
-) -> None:
+@click.option(
+    "--steps",
+    "num_inference_steps",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="Inference steps of requests that do not say.",
+)
+@click.option(
+    "--guidance",
+    "guidance_scale",
+    type=click.FloatRange(0),
+    default=7.5,
+    show_default=True,
+    help="Guidance of requests that do not say.",
+)
+def command(checkpoint: Path, out: Path, **options: Any) -> None:
     """Export CHECKPOINT, a folder in the diffusers layout, to the new bundle OUT.
 
     Every graph is compared with torch before the bundle appears.
@@ -34,9 +49,7 @@ def command(
     from sdopt.exporting import export
 
     with progress_bar("Reading the checkpoint") as report:
-        manifest = export(
-            checkpoint, out, precision=precision, opset=opset, variant=variant, progress=report
-        )
+        manifest = export(checkpoint, out, **options, progress=report)
     for name, component in manifest.components.items():
         parity = component.parity
         click.echo(

@@ -24,7 +24,11 @@ import click
     "--negative", "negative_prompt", metavar="TEXT", help="What the pictures shall not show."
 )
 @click.option(
-    "--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.  [default: 50]"
+    "--steps",
+    "num_inference_steps",
+    type=int,
+    metavar="N",
+    help="Inference steps.  [default: the bundle's]",
 )
 @click.option(
     "--scheduler", metavar="NAME", help="Such as euler or dpmpp_2m_karras.  [default: the bundle's]"
@@ -34,7 +38,7 @@ import click
     "guidance_scale",
     type=float,
     metavar="SCALE",
-    help="Off at 1 and below.  [default: 7.5]",
+    help="Off at 1 and below.  [default: the bundle's]",
 )
 @click.option(
     "--eta", type=float, metavar="ETA", help="Share of fresh noise, for schedulers that take it."

@@ -34,13 +34,14 @@ def command(bundle: str, as_json: bool) -> None:
 
 
 def _facts(bundle: Bundle) -> dict[str, str]:
-    manifest = bundle.manifest
+    manifest, defaults = bundle.manifest, bundle.manifest.defaults
     total = sum(record.size_bytes for record in manifest.files.values())
     return {
         "Bundle": str(bundle.path),
         "Family": f"{bundle.family.title} ({manifest.family}), predicts {manifest.prediction_type}",
-        "Pictures": f"{manifest.default_width}x{manifest.default_height} by default, "
-        f"any multiple of {manifest.vae_scale_factor} from 64",
+        "Defaults": f"{defaults.width}x{defaults.height}, {defaults.num_inference_steps} steps, "
+        f"guidance {defaults.guidance_scale:g}",
+        "Sizes": f"any multiple of {manifest.vae_scale_factor} from 64",
         "Scheduler": str(manifest.scheduler.get("_class_name", "?")),
         "Files": f"{len(manifest.files)}, {_megabytes(total)} in all",
         "Exported by": f"sdopt {manifest.sdopt_version}",

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import get_args
 
 import sdopt
-from sdopt.bundle.manifest import FORMAT_VERSION, Component, Manifest, Parity, Precision, Preview
+from sdopt.bundle.manifest import (
+    FORMAT_VERSION,
+    Component,
+    Defaults,
+    Manifest,
+    Parity,
+    Precision,
+    Preview,
+)
 from sdopt.bundle.writer import seal, writing_aside
 from sdopt.errors import ExportError, MissingDependencyError
 from sdopt.export import parity
@@ -35,17 +43,25 @@ class ExportOptions:
         opset: The ONNX opset of the graphs, one of :data:`OPSETS`.
         variant: Of the checkpoint's weight files, such as ``"fp16"``. None takes the files without
             a variant or, where there are none, the only variant that there is.
+        num_inference_steps: What the bundle's requests mean where they do not say.
+        guidance_scale: Likewise.
     """
 
     precision: Precision = "fp32"
     opset: int = 18
     variant: str | None = None
+    num_inference_steps: int = 50
+    guidance_scale: float = 7.5
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise ExportError(_choices("precision", self.precision, get_args(Precision)))
         if self.opset not in OPSETS:
             raise ExportError(_choices("opset", self.opset, OPSETS))
+        if not 1 <= self.num_inference_steps <= 1000:
+            raise ExportError(f"num_inference_steps={self.num_inference_steps} is not 1 to 1000.")
+        if not 0 <= self.guidance_scale < float("inf"):
+            raise ExportError(f"guidance_scale={self.guidance_scale} is not a number from 0.")
 
 
 def export(
@@ -149,8 +165,7 @@ def _manifest(
         latent_channels=vae["latent_channels"],
         vae_scale_factor=vae_scale_factor(vae),
         scaling_factor=scaling_factor(vae),
-        default_height=height,
-        default_width=width,
+        defaults=Defaults(height, width, options.num_inference_steps, options.guidance_scale),
         scheduler=source.scheduler,
         tokenizers=source.tokenizers,
         components={

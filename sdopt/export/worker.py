@@ -48,32 +48,39 @@ class Exporter:
             gc.collect()
 
     def _export(self, row: ComponentRow) -> None:
-        model = self._checkpoint.models[row.folder]
+        (self._job.out / row.name).mkdir(exist_ok=True)
         self._say(row, "load")
-        dtype = FLOAT[self._job.precision]
-        inputs, outputs = row.inputs(model.config, dtype), row.outputs(model.config, dtype)
-        network = load(model, torch.float32)
+        inputs = [cases.rounded(case, self._dtypes(row)) for case in row.cases(self)]
+        network = load(self._checkpoint.models[row.folder], torch.float32)
         self._say(row, "reference")
-        typed = {spec.name: spec.dtype for spec in inputs}
-        pairs = [
-            self._reference(row, network, cases.rounded(case, typed)) for case in row.cases(self)
-        ]
+        self._write_references(row, [self._reference(row, network, case) for case in inputs])
         fitted = self._preview(network) if row.name == "vae_encoder" else None
-        folder = self._job.out / row.name
-        folder.mkdir(exist_ok=True)
-        _save(self._job.scratch / f"{row.name}.safetensors", pairs)
-        _save(folder / "reference.safetensors", [pairs[cases.KEPT]])
         self._say(row, "trace")
         if self._job.precision == "fp16":
-            network = load(model, torch.float16)
+            del network  # before the other copy is loaded: together they would be the peak
+            network = load(self._checkpoint.models[row.folder], torch.float16)
+        nodes = self._write_graph(row, network)
+        self._say(row, "done", preview=fitted, nodes=nodes)
+
+    def _write_references(self, row: ComponentRow, pairs: Sequence[ReferencePair]) -> None:
+        _save(self._job.scratch / f"{row.name}.safetensors", pairs)
+        _save(self._job.out / row.name / "reference.safetensors", [pairs[cases.KEPT]])
+
+    def _write_graph(self, row: ComponentRow, network: nn.Module) -> int:
+        model, dtype = self._checkpoint.models[row.folder], FLOAT[self._job.precision]
+        inputs, outputs = row.inputs(model.config, dtype), row.outputs(model.config, dtype)
         halves = half_weights(model, network) if self._job.precision == "fp32" else set[str]()
         make_traceable(network)
         traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
         graph.clean(traced, inputs, outputs)
         storage.store_as_half(traced.graph, halves)
         self._say(row, "write")
-        storage.save(traced, folder / "model.onnx")
-        self._say(row, "done", preview=fitted, nodes=len(traced.graph))
+        storage.save(traced, self._job.out / row.name / "model.onnx")
+        return len(traced.graph)
+
+    def _dtypes(self, row: ComponentRow) -> dict[str, str]:
+        specs = row.inputs(self.config(row.folder), FLOAT[self._job.precision])
+        return {spec.name: spec.dtype for spec in specs}
 
     def config(self, folder: str) -> Mapping[str, Any]:
         """See :class:`sdopt.export.cases.Source`."""

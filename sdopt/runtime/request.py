@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from sdopt.bundle.manifest import Defaults
 from sdopt.errors import InvalidSizeError, InvalidValueError, unknown_name
 from sdopt.runtime.schedulers import Plan, compile_plan
 
@@ -21,8 +22,8 @@ class RequestOptions(TypedDict, total=False):
 
     Attributes:
         negative_prompt: What no picture shall show; needs a guidance scale above 1. Default "".
-        num_inference_steps: 1 to 1000. Default 50.
-        guidance_scale: At least 0; 1 and below switch guidance off. Default 7.5.
+        num_inference_steps: 1 to 1000. Default: the bundle's.
+        guidance_scale: At least 0; 1 and below switch guidance off. Default: the bundle's.
         scheduler: A public name or a diffusers class name. Default: the bundle's own.
         eta: 0 to 1, share of fresh noise, for schedulers that take it. Default 0.
         seed: 0 to 2**32-1; image i, over all prompts, is made from ``seed + i``. Default: drawn.
@@ -106,44 +107,17 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SizeRule:
-    """Which sizes a bundle can make; all in pixels."""
-
-    default_height: int
-    default_width: int
-    multiple: int
-
-    def choose(self, height: int | None, width: int | None) -> tuple[int, int]:
-        """Return the size to make: what was given, the bundle's default where nothing was.
-
-        Raises:
-            InvalidValueError: Only one of the two was given, or something that is no integer.
-            InvalidSizeError: The VAE's factor does not divide it, or it is too small.
-        """
-        if height is None and width is None:
-            return self.default_height, self.default_width
-        if height is None or width is None:
-            missing, given = ("height", "width") if height is None else ("width", "height")
-            raise InvalidValueError(missing, None, f"required where {given} is given")
-        return self._side("height", height), self._side("width", width)
-
-    def _side(self, name: str, value: object) -> int:
-        side = whole_number(name, value, f"a multiple of {self.multiple}")
-        if side < SMALLEST_SIDE or side % self.multiple:
-            raise InvalidSizeError(name, side, self.multiple, SMALLEST_SIDE)
-        return side
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRules:
     """Turns what a caller gave into a checked request, by what a bundle can do.
 
     Attributes:
-        sizes: Which sizes it can make.
+        defaults: What a request means where it does not say.
+        size_multiple: What height and width must be multiples of, in pixels.
         scheduler: Its ``scheduler_config.json``.
     """
 
-    sizes: SizeRule
+    defaults: Defaults
+    size_multiple: int
     scheduler: Mapping[str, object]
 
     def request(self, prompt: str | Sequence[str], options: RequestOptions) -> GenerationRequest:
@@ -155,10 +129,11 @@ class RequestRules:
         """
         _refuse_unknown(options)
         prompts = check_prompts(prompt)
-        steps, eta = options.get("num_inference_steps", 50), options.get("eta", 0.0)
-        guidance_scale = check_guidance(options.get("guidance_scale", 7.5))
+        steps = options.get("num_inference_steps", self.defaults.num_inference_steps)
+        eta = options.get("eta", 0.0)
+        guidance_scale = check_guidance(options.get("guidance_scale", self.defaults.guidance_scale))
         copies = check_images(options.get("num_images_per_prompt", 1))
-        height, width = self.sizes.choose(options.get("height"), options.get("width"))
+        height, width = self._size(options.get("height"), options.get("width"))
         return GenerationRequest(
             prompts=prompts,
             negative_prompt=check_negative(options.get("negative_prompt", ""), guidance_scale),
@@ -171,6 +146,21 @@ class RequestRules:
             width=width,
             num_images_per_prompt=copies,
         )
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Return the size to make: what was given, or the default where nothing was."""
+        if height is None and width is None:
+            return self.defaults.height, self.defaults.width
+        if height is None or width is None:
+            missing, given = ("height", "width") if height is None else ("width", "height")
+            raise InvalidValueError(missing, None, f"required where {given} is given")
+        return self._side("height", height), self._side("width", width)
+
+    def _side(self, name: str, value: object) -> int:
+        side = whole_number(name, value, f"a multiple of {self.size_multiple}")
+        if side < SMALLEST_SIDE or side % self.size_multiple:
+            raise InvalidSizeError(name, side, self.size_multiple, SMALLEST_SIDE)
+        return side
 
 
 def check_prompts(prompt: object) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdopt.bundle.manifest import FORMAT_VERSION, Component, Manifest, Parity, Preview
+from sdopt.bundle.manifest import FORMAT_VERSION, Component, Defaults, Manifest, Parity, Preview
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.bundle.writer import seal, writing_aside
 
@@ -29,8 +29,7 @@ def small_manifest() -> Manifest:
         latent_channels=4,
         vae_scale_factor=8,
         scaling_factor=0.18215,
-        default_height=512,
-        default_width=512,
+        defaults=Defaults(512, 512, num_inference_steps=50, guidance_scale=7.5),
         scheduler={"_class_name": "PNDMScheduler", "skip_prk_steps": True},
         tokenizers=("tokenizer",),
         components={"unet": component},

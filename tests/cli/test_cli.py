@@ -46,7 +46,7 @@ def test_one_picture(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str
             "prompt": PROMPT,
             "negative_prompt": "",
             "num_inference_steps": 2,
-            "guidance_scale": 7.5,
+            "guidance_scale": 3.0,
             "scheduler": "pndm",
             "eta": 0.0,
             "seed": 0,
@@ -186,7 +186,7 @@ def test_verify(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_demo(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli("demo", "-o", tmp_path / "demo.png", "--steps", 2) == 0
+    assert cli("demo", "-o", tmp_path / "demo.png") == 0
     shown = capsys.readouterr().out
     assert "12 pictures in" in shown
     assert f"The sheet is {tmp_path / 'demo.png'}" in shown

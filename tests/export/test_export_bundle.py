@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.manifest import Defaults
 from sdopt.bundle.reference import deviation, load_reference
 from sdopt.export import export
 from sdopt.export.components import COMPONENTS
@@ -68,7 +69,7 @@ def test_the_bundle_opens_and_says_what_is_in_it(tiny_export: Path) -> None:
     ]
     assert (manifest.family, manifest.prediction_type) == ("sd1", "epsilon")
     assert (manifest.vae_scale_factor, manifest.scaling_factor) == (8, 0.18215)
-    assert (manifest.default_height, manifest.default_width) == (96, 96)
+    assert manifest.defaults == Defaults(96, 96, num_inference_steps=50, guidance_scale=7.5)
     assert manifest.notes == ("The checkpoint's safety checker is not exported.",)
     assert np.isfinite(manifest.preview.matrix).all()
     assert (len(manifest.preview.matrix), len(manifest.preview.bias)) == (4, 3)
@@ -134,15 +135,15 @@ def test_parameters_keep_their_names(tiny: Tiny, tiny_export: Path) -> None:
 def test_progress_only_grows(tiny: Tiny, tmp_path: Path) -> None:
     said: list[tuple[str, float]] = []
 
-    def stop_at_tracing(what: str, share: float) -> None:
+    def stop_at_running(what: str, share: float) -> None:
         said.append((what, share))
-        if what.startswith("tracing"):
+        if what.startswith("running"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export(tiny.checkpoint, tmp_path / "out", run=run_graph, progress=stop_at_tracing)
+        export(tiny.checkpoint, tmp_path / "out", run=run_graph, progress=stop_at_running)
     assert [share for _, share in said] == sorted(share for _, share in said)
-    assert {what.split()[0] for what, _ in said} <= {"loading", "running", "tracing"}
+    assert {what.split()[0] for what, _ in said} <= {"loading", "running"}
     assert list(tmp_path.iterdir()) == []
 
 

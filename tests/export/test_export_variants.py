@@ -26,16 +26,14 @@ def test_half_weights_are_stored_as_they_are_and_computed_in_fp32(
     halved(checkpoint)
     out = export_part(checkpoint, "vae_decoder", "text_encoder")
     model = onnx.load(out / "text_encoder" / "model.onnx")
-    large = [
-        t for t in model.graph.initializer if np.prod(t.dims) >= 1024 and "constant" not in t.name
-    ]
+    weights = {n.removeprefix("text_model."): a for n, a in load_file(checkpoint / TEXT).items()}
+    stored = {t.name.removesuffix(".transposed"): t for t in model.graph.initializer}
+    large = [name for name in stored.keys() & weights.keys() if weights[name].size >= 1024]
     assert large
-    assert all(t.data_type == onnx.TensorProto.FLOAT16 for t in large)
+    assert all(stored[name].data_type == onnx.TensorProto.FLOAT16 for name in large)
+    embedding = onnx.numpy_helper.to_array(stored["embeddings.token_embedding.weight"])
+    np.testing.assert_array_equal(embedding, weights["embeddings.token_embedding.weight"])
     assert all(v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for v in model.graph.output)
-    weights = load_file(checkpoint / TEXT)
-    embedding = next(name for name in weights if name.endswith("token_embedding.weight"))
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in large}
-    np.testing.assert_array_equal(stored[embedding.removeprefix("text_model.")], weights[embedding])
     for component in ("vae_decoder", "text_encoder"):  # torch ran on these very weights in float32
         (pair,) = load_reference(out / component / "reference.safetensors")
         (ours,) = run_graph(out / component / "model.onnx", [pair.inputs])

@@ -19,7 +19,7 @@ LARGEST_WHEEL_SHARE = 20e6
 @pytest.fixture(scope="module")
 def exported(shapes_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("export") / "shapes"
-    sdopt.export(shapes_checkpoint, out)
+    sdopt.export(shapes_checkpoint, out, num_inference_steps=20, guidance_scale=3.0)
     return Bundle.open(out)
 
 
@@ -30,6 +30,7 @@ def test_the_carried_bundle_is_small() -> None:
 
 def test_the_carried_bundle_is_the_export_of_the_checkpoint(exported: Bundle) -> None:
     carried = Bundle.open("shapes")
+    assert carried.manifest.defaults == exported.manifest.defaults
     assert carried.manifest.files.keys() == exported.manifest.files.keys()
     for name, component in carried.manifest.components.items():
         assert component.inputs == exported.component(name).inputs

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdopt.bundle.manifest import Defaults
 from sdopt.errors import RequestError
-from sdopt.runtime.request import GenerationRequest, RequestRules, SizeRule
+from sdopt.runtime.request import GenerationRequest, RequestRules
 
 RULES = RequestRules(
-    sizes=SizeRule(default_height=96, default_width=104, multiple=8),
+    defaults=Defaults(height=96, width=104, num_inference_steps=30, guidance_scale=4.0),
+    size_multiple=8,
     scheduler={"_class_name": "PNDMScheduler", "skip_prk_steps": True},
 )
 
@@ -24,7 +26,8 @@ def test_what_is_left_open_is_filled_in() -> None:
     request = ask(seed=7)
     assert request.prompts == ("a cat",)
     assert (request.height, request.width) == (96, 104)
-    assert (request.num_inference_steps, request.plan.name) == (50, "pndm")
+    assert (request.num_inference_steps, request.plan.name) == (30, "pndm")
+    assert request.guidance_scale == 4.0
     assert request.guided
     assert request.seeds == (7,)
 
