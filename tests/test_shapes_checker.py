@@ -110,7 +110,7 @@ def test_reads_pictures_that_the_carried_vae_redraws() -> None:
     singles = [scene for scene in training_scenes(230, seed=8) if len(scene.items) == 1]
     pictures = np.stack([np.asarray(draw_scene(scene)) for scene in singles])
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    vae = AutoencoderKL.from_pretrained(CHECKPOINT / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(CHECKPOINT / "vae", dtype=torch.float32)
     with torch.no_grad():
         redrawn = vae.decode(vae.encode(pixels).latent_dist.mean).sample
     bytes_ = ((redrawn + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

@@ -40,7 +40,7 @@ def main() -> None:
 
 def check() -> None:
     """Load what was written, and raise unless it makes a picture of 96x96 pixels."""
-    pipeline = StableDiffusionPipeline.from_pretrained(CHECKPOINT, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(CHECKPOINT, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red circle on a blue background", num_inference_steps=1).images[0]
     if image.size != (96, 96):

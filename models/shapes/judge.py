@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--guidance-scale", type=float, default=GUIDANCE_SCALE)
     parser.add_argument("--sheet", type=Path, help="where to write a PNG of all pictures")
     arguments = parser.parse_args()
-    pipeline = StableDiffusionPipeline.from_pretrained(CHECKPOINT, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(CHECKPOINT, dtype=torch.float32)
     prompts = held_out_prompts()
     images = generate(pipeline, prompts, guidance_scale=arguments.guidance_scale)
     print(judge(images, prompts))
