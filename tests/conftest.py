@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import pytest
 
 import sdopt
 from sdopt.pipeline import Pipeline
+from tests.export.graphs import Tiny
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,4 +34,21 @@ def shapes() -> Pipeline:
 @pytest.fixture(scope="session")
 def shapes_checkpoint() -> Path:
     """The checkpoint that the carried bundle was exported from."""
-    return Path(__file__).parents[1] / "models" / "shapes" / "checkpoint"
+    return ROOT / "models" / "shapes" / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A tiny Stable Diffusion 1.x checkpoint with random weights, and what torch makes of it."""
+    out = tmp_path_factory.mktemp("tiny")
+    script = [sys.executable, str(ROOT / "tests" / "export" / "tiny_checkpoint.py"), str(out)]
+    subprocess.run(script, check=True, capture_output=True)
+    return Tiny(out / "checkpoint", out / "expected")
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the tiny checkpoint, in fp32. Tracing is what costs: it is made once."""
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    sdopt.export(tiny.checkpoint, out)
+    return out

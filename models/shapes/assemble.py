@@ -5,7 +5,9 @@ Run: python -m models.shapes.assemble
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -25,9 +27,12 @@ def main() -> None:
         "unet": UNet2DConditionModel.from_pretrained(UNET_RESULT / "unet").half(),
         "scheduler": PNDMScheduler(**read_config("unet")["scheduler"]),
     }
+    # As in Stable Diffusion 1.x: PNDM does not read it, but schedulers made from this one do.
+    components["scheduler"].register_to_config(clip_sample=False)
     for name, component in components.items():
         shutil.rmtree(CHECKPOINT / name, ignore_errors=True)
         component.save_pretrained(CHECKPOINT / name)
+        tidy(CHECKPOINT / name)
     pipeline = StableDiffusionPipeline(
         **components,
         tokenizer=Words().tokenizer,
@@ -36,6 +41,16 @@ def main() -> None:
         requires_safety_checker=False,
     )
     pipeline.save_config(CHECKPOINT)
+
+
+def tidy(folder: Path) -> None:
+    """Forget where the weights were trained, and let the folder's files be read by everyone."""
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    for path in folder.glob("*config.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def check() -> None:

@@ -1,6 +1,6 @@
 """Judge pictures of the held-out prompts: one function for diffusers' pictures and for sdopt's.
 
-Run: python -m models.shapes.judge [--guidance-scale 7.5] [--sheet PNG]
+Run: python -m models.shapes.judge [--guidance-scale 3.0] [--known] [--sheet PNG]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from models.shapes.prompts import ShapesPrompt, held_out_prompts
+from models.shapes.prompts import ShapesPrompt, held_out_prompts, known_prompts
 from tests.shapes_checker import read_picture
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 NUM_INFERENCE_STEPS = 20
-GUIDANCE_SCALE = 7.5
+GUIDANCE_SCALE = 3.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--guidance-scale", type=float, default=GUIDANCE_SCALE)
+    parser.add_argument("--known", action="store_true", help="prompts of trained combinations")
     parser.add_argument("--sheet", type=Path, help="where to write a PNG of all pictures")
     arguments = parser.parse_args()
     pipeline = StableDiffusionPipeline.from_pretrained(CHECKPOINT, dtype=torch.float32)
-    prompts = held_out_prompts()
+    prompts = known_prompts() if arguments.known else held_out_prompts()
     images = generate(pipeline, prompts, guidance_scale=arguments.guidance_scale)
     print(judge(images, prompts))
     if arguments.sheet is not None:

@@ -36,12 +36,19 @@ class ShapesPrompt:
 
 def held_out_prompts() -> list[ShapesPrompt]:
     """Return the 100 test prompts; every held-out combination occurs once or twice."""
-    rng = np.random.default_rng(SEED)
-    held_out = combinations(held_out=True)
-    order = [*rng.permutation(len(held_out)), *rng.permutation(len(held_out))]
+    return _write_prompts(combinations(held_out=True))
+
+
+def known_prompts() -> list[ShapesPrompt]:
+    """Return 100 prompts of trained combinations, for choices such as the guidance scale."""
+    return _write_prompts(combinations(held_out=False))
+
+
+def _write_prompts(looks: list[tuple[str, str, str]]) -> list[ShapesPrompt]:
+    order = np.random.default_rng(SEED).permutation(len(looks))
     prompts = []
-    for index, choice in enumerate(order[:PROMPT_COUNT]):
-        background, colour, shape = held_out[choice]
+    for index in range(PROMPT_COUNT):
+        background, colour, shape = looks[order[index % len(looks)]]
         template = TEMPLATES[index % len(TEMPLATES)]
         text = template.format(colour=colour, shape=shape, background=background)
         prompts.append(ShapesPrompt(text, background, colour, shape))

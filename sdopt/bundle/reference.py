@@ -24,8 +24,12 @@ class ReferencePair:
 
 
 def save_reference(path: Path, pairs: Sequence[ReferencePair]) -> None:
-    """Write pairs as safetensors, named ``{case}.in.{tensor}`` and ``{case}.out.{tensor}``."""
-    from safetensors.numpy import save_file
+    """Write pairs as safetensors, named ``{case}.in.{tensor}`` and ``{case}.out.{tensor}``.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
+    from safetensors.numpy import save
 
     arrays = {
         f"{case}.{side}.{name}": np.ascontiguousarray(array)
@@ -33,7 +37,7 @@ def save_reference(path: Path, pairs: Sequence[ReferencePair]) -> None:
         for side, group in (("in", pair.inputs), ("out", pair.outputs))
         for name, array in group.items()
     }
-    save_file(arrays, path)
+    path.write_bytes(save(arrays))
 
 
 def load_reference(path: Path) -> list[ReferencePair]:

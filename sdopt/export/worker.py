@@ -9,17 +9,14 @@ from __future__ import annotations
 import gc
 import json
 import os
-import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import nn
 
 from sdopt.bundle.reference import ReferencePair, save_reference
@@ -63,8 +60,8 @@ class Exporter:
         self._say(row, "done", preview=fitted, nodes=nodes)
 
     def _write_references(self, row: ComponentRow, pairs: Sequence[ReferencePair]) -> None:
-        _save(self._job.scratch / f"{row.name}.safetensors", pairs)
-        _save(self._job.out / row.name / "reference.safetensors", [pairs[cases.KEPT]])
+        save_reference(self._job.scratch / f"{row.name}.safetensors", pairs)
+        save_reference(self._job.out / row.name / "reference.safetensors", [pairs[cases.KEPT]])
 
     def _write_graph(self, row: ComponentRow, network: nn.Module) -> int:
         model, dtype = self._checkpoint.models[row.folder], FLOAT[self._job.precision]
@@ -130,18 +127,6 @@ class Exporter:
         print(
             json.dumps({"component": row.name, "stage": stage, **more}), file=self._out, flush=True
         )
-
-
-def _save(path: Path, pairs: Sequence[ReferencePair]) -> None:
-    """Save pairs; safetensors reports a full disk in an error of its own, with the number in it."""
-    try:
-        save_reference(path, pairs)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-    path.chmod(0o644)  # safetensors lets only the owner read what it writes
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ import pytest
 
 import sdopt
 from sdopt.pipeline import Pipeline
+from tests.export.graphs import Tiny
 
 torch = pytest.importorskip("torch", reason="needs sdopt[export]")
 
@@ -93,8 +94,8 @@ def shapes_pair(shapes_checkpoint: Path) -> Pair:
 
 
 @pytest.fixture(scope="module")
-def tiny_pair(tiny_checkpoint: Path, tiny_bundle: Path) -> Pair:
-    return load_pair(tiny_checkpoint, tiny_bundle)
+def tiny_pair(tiny: Tiny, tiny_export: Path) -> Pair:
+    return load_pair(tiny.checkpoint, tiny_export)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,0 +1,70 @@
+"""Stable Diffusion 1.5 at its true size, with random weights: memory and overhead.
+
+Needs 10 GB of disk, 6 GB of memory and a few minutes. Times beside other toolkits are measured by
+the scripts in benchmarks/, which need an environment of their own for each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdopt.bundle.bundle import Bundle
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+LARGEST_EXPORT_PROCESS_GB = 5.0
+MEMORY_BESIDE_WEIGHTS_GB = 1.0
+LARGEST_OVERHEAD = 0.01
+
+MEASURED = """
+import json, resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+print(json.dumps({"code": code, "largest_process_gb": peak}))
+"""
+
+
+def python(*arguments: object) -> str:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("sd15")
+    python("benchmarks/make_checkpoint.py", folder / "checkpoint")
+    command = [sys.executable, "-m", "sdopt", "export", folder / "checkpoint", folder / "bundle"]
+    yield folder / "bundle", json.loads(python("-c", MEASURED, *command))
+
+
+def test_the_export_stays_small(exported: tuple[Path, dict[str, Any]]) -> None:
+    bundle, figures = exported
+    assert figures["code"] == 0
+    assert figures["largest_process_gb"] <= LARGEST_EXPORT_PROCESS_GB
+    for component in Bundle.open(bundle).manifest.components.values():
+        assert component.parity.relative_l2 <= 1e-4
+
+
+def test_a_picture_needs_little_beside_its_weights(exported: tuple[Path, dict[str, Any]]) -> None:
+    bundle = Bundle.open(exported[0])
+    worker = ROOT / "benchmarks" / "peers" / "image_worker.py"
+    done = subprocess.run(
+        [sys.executable, worker, "sdopt", bundle.path],
+        input="\n\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *_, last = map(json.loads, done.stdout.splitlines())
+    used = ("text_encoder", "unet", "vae_decoder")
+    weights_gb = sum(bundle.component_bytes(name) for name in used) / 1e9
+    assert last["peak_rss_gb"] <= weights_gb + MEMORY_BESIDE_WEIGHTS_GB
+    assert last["overhead_ms"] <= LARGEST_OVERHEAD * last["image_s"] * 1e3
