@@ -7,6 +7,7 @@ the scripts in benchmarks/, which need an environment of their own for each.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, d
     python("benchmarks/make_checkpoint.py", folder / "checkpoint")
     command = [sys.executable, "-m", "sdopt", "export", folder / "checkpoint", folder / "bundle"]
     yield folder / "bundle", json.loads(python("-c", MEASURED, *command))
+    shutil.rmtree(folder)  # 8 GB
 
 
 def test_the_export_stays_small(exported: tuple[Path, dict[str, Any]]) -> None:
