@@ -75,7 +75,8 @@ def main() -> None:
 def _command(side: str, options: argparse.Namespace, out: Path) -> list[str]:
     if side == "sdopt":
         return [sys.executable, "-m", "sdopt", "export", options.checkpoint, str(out)]
-    return [options.optimum_cli, "export", "onnx", "-m", options.checkpoint, str(out)]
+    task = ["--task", "text-to-image"]
+    return [options.optimum_cli, "export", "onnx", "-m", options.checkpoint, *task, str(out)]
 
 
 def _record(

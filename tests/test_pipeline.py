@@ -19,7 +19,7 @@ def test_a_result_says_what_was_made(shapes: Pipeline) -> None:
     result = shapes([PROMPT, "a star"], num_inference_steps=3, seed=4, num_images_per_prompt=2)
     assert len(result.images) == 4
     assert result.seeds == (4, 5, 6, 7)
-    assert result.request.plan.name == "pndm"
+    assert result.request.plan.name == "ddim"
     assert result.settings(3)["prompt"] == "a star"
 
 
@@ -40,7 +40,9 @@ def test_more_pictures_than_rows_are_the_same_pictures(shapes: Pipeline) -> None
 
 
 def test_steps_count_evaluations_and_end_in_the_result(shapes: Pipeline) -> None:
-    request = shapes.request(PROMPT, num_inference_steps=3, seed=0, num_images_per_prompt=2)
+    request = shapes.request(
+        PROMPT, num_inference_steps=3, scheduler="pndm", seed=0, num_images_per_prompt=2
+    )
     generation = shapes.start(request)
     steps = list(generation)
     assert [step.completed for step in steps] == [2, 4, 6, 8]  # PNDM evaluates once more

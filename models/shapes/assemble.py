@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from models.shapes.train_decoder import RESULT as VAE_RESULT
@@ -25,10 +25,8 @@ def main() -> None:
         "vae": AutoencoderKL.from_pretrained(VAE_RESULT).half(),
         "text_encoder": CLIPTextModel.from_pretrained(UNET_RESULT / "text_encoder").half(),
         "unet": UNet2DConditionModel.from_pretrained(UNET_RESULT / "unet").half(),
-        "scheduler": PNDMScheduler(**read_config("unet")["scheduler"]),
+        "scheduler": DDIMScheduler(**read_config("unet")["scheduler"]),
     }
-    # As in Stable Diffusion 1.x: PNDM does not read it, but schedulers made from this one do.
-    components["scheduler"].register_to_config(clip_sample=False)
     for name, component in components.items():
         shutil.rmtree(CHECKPOINT / name, ignore_errors=True)
         component.save_pretrained(CHECKPOINT / name)

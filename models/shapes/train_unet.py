@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel
 
@@ -54,7 +54,7 @@ class Denoiser(nn.Module):
 class Objective:
     """The weighted loss on the predicted noise, for the noise schedule of the scheduler."""
 
-    def __init__(self, scheduler: PNDMScheduler, max_weight: float) -> None:
+    def __init__(self, scheduler: DDIMScheduler, max_weight: float) -> None:
         self.alpha_bars: torch.Tensor = scheduler.alphas_cumprod
         weights = (1 / self.alpha_bars).clamp(max=max_weight)
         self.weights = weights / weights.mean()
@@ -82,7 +82,7 @@ def main() -> None:
     torch.set_num_threads(config["threads"])
     torch.manual_seed(config["seed"])
     words, encoded = Words(), load_scenes()
-    scheduler = PNDMScheduler(**config["scheduler"])
+    scheduler = DDIMScheduler(**config["scheduler"])
     objective = Objective(scheduler, config["max_loss_weight"])
     unet = UNet2DConditionModel(**config["network"])
     denoiser = Denoiser(unet, CLIPTextModel.from_pretrained(CLIP_RESULT))
@@ -113,7 +113,7 @@ def make_optimizer(denoiser: Denoiser, config: dict[str, Any]) -> torch.optim.Ad
             "base_lr": config["text_learning_rate"],
         },
     ]
-    return torch.optim.AdamW(groups, lr=config["learning_rate"], weight_decay=0.01)
+    return torch.optim.AdamW(groups, lr=config["learning_rate"], weight_decay=0.01, fused=True)
 
 
 def draw_batch(
@@ -140,7 +140,7 @@ def save_result(denoiser: Denoiser, average: Average) -> Denoiser:
 def judge_average(
     averaged: Denoiser,
     words: Words,
-    scheduler: PNDMScheduler,
+    scheduler: DDIMScheduler,
     run: Run,
     config: dict[str, Any],
 ) -> None:

@@ -47,7 +47,7 @@ def test_one_picture(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str
             "negative_prompt": "",
             "num_inference_steps": 2,
             "guidance_scale": 3.0,
-            "scheduler": "pndm",
+            "scheduler": "ddim",
             "eta": 0.0,
             "seed": 0,
             "height": 96,
