@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from sdopt.errors import InvalidSizeError, InvalidValueError, unknown_name
+from sdopt.runtime.ports import FloatArray
+from sdopt.runtime.prompt_checks import choose_negative, choose_prompts
+from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt
 from sdopt.runtime.schedulers import Plan, compile_plan
 
 MAX_SEED = 2**32 - 1
@@ -20,7 +23,11 @@ class RequestOptions(TypedDict, total=False):
     """What can be said of a picture beside its prompt; the keyword arguments of a pipeline.
 
     Attributes:
-        negative_prompt: What no picture shall show; needs a guidance scale above 1. Default "".
+        prompt_embeds: An encoded prompt in place of the text: (length, dim) or (1, length, dim)
+            float32, where length is a multiple of 77.
+        negative_prompt: What no picture shall show; needs a guidance scale above 1. Default: the
+            pipeline's, which is "" unless its operator says otherwise.
+        negative_prompt_embeds: The same, encoded, in place of the text.
         num_inference_steps: 1 to 1000. Default 50.
         guidance_scale: At least 0; 1 and below switch guidance off. Default 7.5.
         scheduler: A public name or a diffusers class name. Default: the bundle's own.
@@ -31,7 +38,9 @@ class RequestOptions(TypedDict, total=False):
         num_images_per_prompt: At least 1. Default 1.
     """
 
-    negative_prompt: str
+    prompt_embeds: FloatArray | None
+    negative_prompt: str | None
+    negative_prompt_embeds: FloatArray | None
     num_inference_steps: int
     guidance_scale: float
     scheduler: str | None
@@ -60,8 +69,8 @@ class GenerationRequest:
         num_images_per_prompt: At least 1.
     """
 
-    prompts: tuple[str, ...]
-    negative_prompt: str
+    prompts: tuple[Prompt, ...]
+    negative_prompt: Prompt
     plan: Plan
     num_inference_steps: int
     eta: float
@@ -86,15 +95,18 @@ class GenerationRequest:
         """The seed of each picture."""
         return tuple(self.seed + index for index in range(self.num_images))
 
-    def prompt_of(self, index: int) -> str:
+    def prompt_of(self, index: int) -> Prompt:
         """Return the prompt of picture ``index``."""
         return self.prompts[index // self.num_images_per_prompt]
 
     def settings(self, index: int) -> dict[str, object]:
-        """Return all that is needed to make picture ``index`` again alone, as JSON data."""
+        """Return all that is needed to make picture ``index`` again alone, as JSON data.
+
+        Of a prompt that was given as embeddings, it is their shape and SHA-256.
+        """
         return {
-            "prompt": self.prompt_of(index),
-            "negative_prompt": self.negative_prompt,
+            **_as_json("prompt", self.prompt_of(index)),
+            **_as_json("negative_prompt", self.negative_prompt),
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": self.plan.name,
@@ -141,12 +153,18 @@ class RequestRules:
     Attributes:
         sizes: Which sizes it can make.
         scheduler: Its ``scheduler_config.json``.
+        embeds: Which encoded prompts it takes.
+        default_negative_prompt: Used with guidance where a request gives none.
     """
 
     sizes: SizeRule
     scheduler: Mapping[str, object]
+    embeds: EmbedsRule = field(default_factory=EmbedsRule)
+    default_negative_prompt: str = ""
 
-    def request(self, prompt: str | Sequence[str], options: RequestOptions) -> GenerationRequest:
+    def request(
+        self, prompt: str | Sequence[str] | None, options: RequestOptions
+    ) -> GenerationRequest:
         """Check a request and fill in what it leaves open.
 
         Raises:
@@ -154,14 +172,14 @@ class RequestRules:
             TypeError: There is no option of this name.
         """
         _refuse_unknown(options)
-        prompts = check_prompts(prompt)
+        prompts = choose_prompts(prompt, options.get("prompt_embeds"), self.embeds)
         steps, eta = options.get("num_inference_steps", 50), options.get("eta", 0.0)
         guidance_scale = check_guidance(options.get("guidance_scale", 7.5))
         copies = check_images(options.get("num_images_per_prompt", 1))
         height, width = self.sizes.choose(options.get("height"), options.get("width"))
         return GenerationRequest(
             prompts=prompts,
-            negative_prompt=check_negative(options.get("negative_prompt", ""), guidance_scale),
+            negative_prompt=self._negative(options, guidance_scale),
             plan=compile_plan(self.scheduler, steps, scheduler=options.get("scheduler"), eta=eta),
             num_inference_steps=steps,
             eta=eta,
@@ -172,26 +190,20 @@ class RequestRules:
             num_images_per_prompt=copies,
         )
 
-
-def check_prompts(prompt: object) -> tuple[str, ...]:
-    """Return one prompt, or several, as a tuple.
-
-    Raises:
-        InvalidValueError: It is neither a text nor a non-empty sequence of texts.
-    """
-    prompts = (prompt,) if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, Sequence) or not prompts:
-        raise InvalidValueError("prompt", prompt, "a text, or a sequence of at least one text")
-    for text in prompts:
-        check_text("prompt", text)
-    return tuple(prompts)
+    def _negative(self, options: RequestOptions, guidance_scale: float) -> Prompt:
+        return choose_negative(
+            options.get("negative_prompt"),
+            options.get("negative_prompt_embeds"),
+            self.embeds,
+            default=self.default_negative_prompt,
+            guidance_scale=guidance_scale,
+        )
 
 
-def check_text(name: str, value: object) -> str:
-    """Return a text as it is, if it is one."""
-    if not isinstance(value, str):
-        raise InvalidValueError(name, value, "a text")
-    return value
+def _as_json(name: str, prompt: Prompt) -> dict[str, object]:
+    if isinstance(prompt, str):
+        return {name: prompt}
+    return {name: None, f"{name}_embeds": prompt.as_json()}
 
 
 def check_images(value: object) -> int:
@@ -213,17 +225,6 @@ def check_guidance(value: object) -> float:
     ):
         raise InvalidValueError("guidance_scale", value, "a finite number of at least 0")
     return float(value)
-
-
-def check_negative(value: object, guidance_scale: float) -> str:
-    """Return a negative prompt, if it is a text, and empty where guidance is off."""
-    text = check_text("negative_prompt", value)
-    if text and guidance_scale <= 1:
-        hint = "Without guidance a negative prompt would have no effect"
-        raise InvalidValueError(
-            "guidance_scale", guidance_scale, "above 1 where negative_prompt is given", hint
-        )
-    return text
 
 
 def choose_seed(value: object, num_images: int) -> int:
