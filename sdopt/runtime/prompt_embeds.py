@@ -25,13 +25,19 @@ class PromptEmbeds:
     shape: tuple[int, int]
     sha256: str
 
-    def as_json(self) -> dict[str, object]:
-        """Return what identifies it, as JSON data; the values are the caller's to keep."""
-        return {"shape": list(self.shape), "sha256": self.sha256}
-
 
 Prompt = str | PromptEmbeds
 """What is encoded, or what needs no encoding any more."""
+
+
+def prompt_as_json(name: str, prompt: Prompt) -> dict[str, object]:
+    """Return a prompt as JSON data; of embeddings, what identifies them."""
+    if isinstance(prompt, str):
+        return {name: prompt}
+    return {
+        name: None,
+        f"{name}_embeds": {"shape": list(prompt.shape), "sha256": prompt.sha256},
+    }
 
 
 @dataclass(frozen=True, slots=True)

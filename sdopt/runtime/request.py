@@ -11,7 +11,7 @@ from typing import TypedDict
 from sdopt.errors import InvalidSizeError, InvalidValueError, unknown_name
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.prompt_checks import choose_negative, choose_prompts
-from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt
+from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, prompt_as_json
 from sdopt.runtime.schedulers import Plan, compile_plan
 
 MAX_SEED = 2**32 - 1
@@ -105,8 +105,8 @@ class GenerationRequest:
         Of a prompt that was given as embeddings, it is their shape and SHA-256.
         """
         return {
-            **_as_json("prompt", self.prompt_of(index)),
-            **_as_json("negative_prompt", self.negative_prompt),
+            **prompt_as_json("prompt", self.prompt_of(index)),
+            **prompt_as_json("negative_prompt", self.negative_prompt),
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": self.plan.name,
@@ -198,12 +198,6 @@ class RequestRules:
             default=self.default_negative_prompt,
             guidance_scale=guidance_scale,
         )
-
-
-def _as_json(name: str, prompt: Prompt) -> dict[str, object]:
-    if isinstance(prompt, str):
-        return {name: prompt}
-    return {name: None, f"{name}_embeds": prompt.as_json()}
 
 
 def check_images(value: object) -> int:

@@ -96,8 +96,11 @@ def test_the_loop_is_the_textbook(scheduler: str, guidance_scale: float) -> None
 
 
 row_requests = st.tuples(
-    st.sampled_from(SCHEDULERS), st.integers(1, 6), st.sampled_from([0.0, 1.0, 3.0, 7.5]), st.integers(0, 99)
-)  # fmt: skip
+    st.sampled_from(SCHEDULERS),
+    st.integers(1, 6),
+    st.sampled_from([0.0, 1.0, 3.0, 7.5]),
+    st.integers(0, 99),
+)
 
 
 @settings(max_examples=60, deadline=None)
