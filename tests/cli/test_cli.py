@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,26 +13,9 @@ import pytest
 from PIL import Image
 
 from sdopt.bundle.carried import locate
-from sdopt.cli.main import main
 
 PROMPT = "a red circle on a blue background"
 Cli = Callable[..., int]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run the command line in this process and return its exit code."""
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["sdopt", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
 
 
 def test_one_picture(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ class Plan:
         """Freeze private copies of the arrays and check that their shapes agree."""
         for field in fields(self)[1:]:
             dtype = np.bool_ if field.name == "noisy" else np.float64
-            array = np.array(getattr(self, field.name), dtype=dtype)
+            array: NDArray[np.generic] = np.array(getattr(self, field.name), dtype=dtype)
             array.flags.writeable = False
             object.__setattr__(self, field.name, array)
         self._check_shapes()
@@ -86,6 +86,13 @@ class Plan:
     def noise_draws(self) -> int:
         """Number of stages that draw fresh noise."""
         return int(self.noisy.sum())
+
+    @property
+    def snr_db(self) -> FloatArray:
+        """Signal-to-noise ratio α²/s² in dB, (stages + 1,); new, infinite where sigma is 0."""
+        with np.errstate(divide="ignore"):
+            decibels: FloatArray = -20 * np.log10(self.sigmas)
+        return decibels
 
     def __repr__(self) -> str:
         """Say what the plan is without its numbers."""
