@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -15,6 +15,8 @@ from sdopt.engines.contract import Engine
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result
 from sdopt.runtime.images import LatentPreview
+from sdopt.runtime.prompt_checks import check_text
+from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import GenerationRequest, RequestOptions, RequestRules
 from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
@@ -27,6 +29,7 @@ def load(
     engine: str = "onnxruntime",
     max_rows: int = 4,
     threads: int | None = None,
+    default_negative_prompt: str = "",
 ) -> Pipeline:
     """Open a bundle and load its components.
 
@@ -35,14 +38,22 @@ def load(
         engine: A name in :data:`sdopt.engines.catalog.ENGINES`.
         max_rows: How many pictures are denoised together at most; more wait for a free row.
         threads: Threads within one operator; None for one per core.
+        default_negative_prompt: Used with guidance where a request gives no negative prompt.
 
     Raises:
+        InvalidValueError: The default negative prompt is no text.
         BundleError: The bundle cannot be found or trusted.
         UnknownNameError: There is no engine of this name.
         MissingDependencyError: The engine's package is not installed.
         EngineError: A component cannot be loaded.
     """
-    return Pipeline(Bundle.open(bundle), engine=engine, max_rows=max_rows, threads=threads)
+    return Pipeline(
+        Bundle.open(bundle),
+        engine=engine,
+        max_rows=max_rows,
+        threads=threads,
+        default_negative_prompt=default_negative_prompt,
+    )
 
 
 class Pipeline:
@@ -55,21 +66,27 @@ class Pipeline:
     """
 
     def __init__(
-        self, bundle: Bundle, *, engine: str, max_rows: int = 4, threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        engine: str,
+        max_rows: int = 4,
+        threads: int | None = None,
+        default_negative_prompt: str = "",
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
         self.bundle, self.engine = bundle, engine
         self._threads = threads
         manifest = bundle.manifest
-        self._rules = _rules(manifest)
+        check_text("default_negative_prompt", default_negative_prompt)
         tokenizers = {
             name: ClipTokenizer.from_folder(bundle.path / name) for name in manifest.tokenizers
         }
         self.tokenizer = tokenizers[manifest.tokenizers[0]]
-        encodings = bundle.family.text_encodings
-        encoders = {part.component: self._open(part.component) for part in encodings}
+        prompts = self._prompt_encoder(tokenizers)
+        self._rules = _rules(manifest, prompts.shape, default_negative_prompt)
         self._text_to_image = TextToImage(
-            prompts=PromptEncoder(encodings, tokenizers, encoders),
+            prompts=prompts,
             unet=self._open("unet"),
             decoder=LatentDecoder(
                 self._open("vae_decoder"),
@@ -81,11 +98,14 @@ class Pipeline:
             max_rows=max_rows,
         )
 
-    def __call__(self, prompt: str | Sequence[str], **options: Unpack[RequestOptions]) -> Result:
+    def __call__(
+        self, prompt: str | Sequence[str] | None = None, **options: Unpack[RequestOptions]
+    ) -> Result:
         """Make pictures.
 
         Args:
-            prompt: One text or several.
+            prompt: One text or several; none where ``prompt_embeds`` is given. For weights and
+                long prompts see docs/prompts.md.
             **options: See :class:`sdopt.runtime.request.RequestOptions`.
 
         Raises:
@@ -95,7 +115,7 @@ class Pipeline:
         return self.start(self.request(prompt, **options)).result
 
     def request(
-        self, prompt: str | Sequence[str], **options: Unpack[RequestOptions]
+        self, prompt: str | Sequence[str] | None = None, **options: Unpack[RequestOptions]
     ) -> GenerationRequest:
         """Check a request and fill in its defaults, computing no picture. See :meth:`__call__`."""
         return self._rules.request(prompt, options)
@@ -109,16 +129,27 @@ class Pipeline:
         """
         return self._text_to_image.start(request, previews=previews)
 
+    def _prompt_encoder(self, tokenizers: Mapping[str, ClipTokenizer]) -> PromptEncoder:
+        family = self.bundle.family
+        encoders = {part.component: self._open(part.component) for part in family.text_encodings}
+        return PromptEncoder(
+            family.text_encodings, tokenizers, encoders, long_prompts=family.long_prompts
+        )
+
     def _open(self, component: str) -> Engine:
         path = self.bundle.component_path(component)
         return open_engine(self.engine, component, path, threads=self._threads)
 
 
-def _rules(manifest: Manifest) -> RequestRules:
+def _rules(
+    manifest: Manifest, prompt_shape: tuple[int, int], default_negative_prompt: str
+) -> RequestRules:
     return RequestRules(
         defaults=manifest.defaults,
         size_multiple=manifest.vae_scale_factor,
         scheduler=manifest.scheduler,
+        embeds=EmbedsRule(*prompt_shape),
+        default_negative_prompt=default_negative_prompt,
     )
 
 

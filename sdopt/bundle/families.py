@@ -6,6 +6,11 @@ Nothing in sdopt asks "is this SDXL?". Export, runtime and pipeline read the row
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+LongPrompts = Literal["chunk", "cut"]
+"""What becomes of a prompt that a text encoder cannot read at once: embeddings of several chunks,
+joined along the sequence; or those of the first chunk alone, with a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Family:
         pipeline_class: ``_class_name`` in a checkpoint's model_index.json.
         text_encodings: In the order in which their outputs are joined.
         components: Every exported component, small ones first.
+        long_prompts: What becomes of prompts beyond the text encoder's length.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Family:
     pipeline_class: str
     text_encodings: tuple[TextEncoding, ...]
     components: tuple[str, ...]
+    long_prompts: LongPrompts = "chunk"
 
 
 FAMILIES: dict[str, Family] = {

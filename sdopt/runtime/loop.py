@@ -48,6 +48,7 @@ class DenoisingLoop:
         latent_shape: tuple[int, int, int],
         prompt_shape: tuple[int, int],
         max_rows: int,
+        clock: EngineClock | None = None,
     ) -> None:
         """Allocate the buffers.
 
@@ -57,6 +58,7 @@ class DenoisingLoop:
             latent_shape: (channels, height/8, width/8).
             prompt_shape: (length, dim) of the encoded prompts.
             max_rows: How many rows the loop holds at most; guided ones count once.
+            clock: Adds up the time of UNet calls; several loops may share one.
         """
         self._unet = unet
         self._latent_shape, self._prompt_shape = latent_shape, prompt_shape
@@ -71,7 +73,7 @@ class DenoisingLoop:
         self._partners: list[int | None] = []
         self._arranged = False
         self._batch = 0
-        self.clock = EngineClock()
+        self.clock = clock or EngineClock()
 
     @property
     def rows(self) -> Sequence[Row]:

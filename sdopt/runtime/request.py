@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from sdopt.bundle.manifest import Defaults
 from sdopt.errors import InvalidSizeError, InvalidValueError, unknown_name
+from sdopt.runtime.ports import FloatArray
+from sdopt.runtime.prompt_checks import choose_negative, choose_prompts
+from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, prompt_as_json
 from sdopt.runtime.schedulers import Plan, compile_plan
 
 MAX_SEED = 2**32 - 1
@@ -21,7 +24,11 @@ class RequestOptions(TypedDict, total=False):
     """What can be said of a picture beside its prompt; the keyword arguments of a pipeline.
 
     Attributes:
-        negative_prompt: What no picture shall show; needs a guidance scale above 1. Default "".
+        prompt_embeds: An encoded prompt in place of the text: (length, dim) or (1, length, dim)
+            float32, where length is a multiple of 77.
+        negative_prompt: What no picture shall show; needs a guidance scale above 1. Default: the
+            pipeline's, which is "" unless its operator says otherwise.
+        negative_prompt_embeds: The same, encoded, in place of the text.
         num_inference_steps: 1 to 1000. Default: the bundle's.
         guidance_scale: At least 0; 1 and below switch guidance off. Default: the bundle's.
         scheduler: A public name or a diffusers class name. Default: the bundle's own.
@@ -32,7 +39,9 @@ class RequestOptions(TypedDict, total=False):
         num_images_per_prompt: At least 1. Default 1.
     """
 
-    negative_prompt: str
+    prompt_embeds: FloatArray | None
+    negative_prompt: str | None
+    negative_prompt_embeds: FloatArray | None
     num_inference_steps: int
     guidance_scale: float
     scheduler: str | None
@@ -61,8 +70,8 @@ class GenerationRequest:
         num_images_per_prompt: At least 1.
     """
 
-    prompts: tuple[str, ...]
-    negative_prompt: str
+    prompts: tuple[Prompt, ...]
+    negative_prompt: Prompt
     plan: Plan
     num_inference_steps: int
     eta: float
@@ -87,15 +96,18 @@ class GenerationRequest:
         """The seed of each picture."""
         return tuple(self.seed + index for index in range(self.num_images))
 
-    def prompt_of(self, index: int) -> str:
+    def prompt_of(self, index: int) -> Prompt:
         """Return the prompt of picture ``index``."""
         return self.prompts[index // self.num_images_per_prompt]
 
     def settings(self, index: int) -> dict[str, object]:
-        """Return all that is needed to make picture ``index`` again alone, as JSON data."""
+        """Return all that is needed to make picture ``index`` again alone, as JSON data.
+
+        Of a prompt that was given as embeddings, it is their shape and SHA-256.
+        """
         return {
-            "prompt": self.prompt_of(index),
-            "negative_prompt": self.negative_prompt,
+            **prompt_as_json("prompt", self.prompt_of(index)),
+            **prompt_as_json("negative_prompt", self.negative_prompt),
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": self.plan.name,
@@ -114,13 +126,19 @@ class RequestRules:
         defaults: What a request means where it does not say.
         size_multiple: What height and width must be multiples of, in pixels.
         scheduler: Its ``scheduler_config.json``.
+        embeds: Which encoded prompts it takes.
+        default_negative_prompt: Used with guidance where a request gives none.
     """
 
     defaults: Defaults
     size_multiple: int
     scheduler: Mapping[str, object]
+    embeds: EmbedsRule = field(default_factory=EmbedsRule)
+    default_negative_prompt: str = ""
 
-    def request(self, prompt: str | Sequence[str], options: RequestOptions) -> GenerationRequest:
+    def request(
+        self, prompt: str | Sequence[str] | None, options: RequestOptions
+    ) -> GenerationRequest:
         """Check a request and fill in what it leaves open.
 
         Raises:
@@ -128,7 +146,7 @@ class RequestRules:
             TypeError: There is no option of this name.
         """
         _refuse_unknown(options)
-        prompts = check_prompts(prompt)
+        prompts = choose_prompts(prompt, options.get("prompt_embeds"), self.embeds)
         steps = options.get("num_inference_steps", self.defaults.num_inference_steps)
         eta = options.get("eta", 0.0)
         guidance_scale = check_guidance(options.get("guidance_scale", self.defaults.guidance_scale))
@@ -136,7 +154,7 @@ class RequestRules:
         height, width = self._size(options.get("height"), options.get("width"))
         return GenerationRequest(
             prompts=prompts,
-            negative_prompt=check_negative(options.get("negative_prompt", ""), guidance_scale),
+            negative_prompt=self._negative(options, guidance_scale),
             plan=compile_plan(self.scheduler, steps, scheduler=options.get("scheduler"), eta=eta),
             num_inference_steps=steps,
             eta=eta,
@@ -162,26 +180,14 @@ class RequestRules:
             raise InvalidSizeError(name, side, self.size_multiple, SMALLEST_SIDE)
         return side
 
-
-def check_prompts(prompt: object) -> tuple[str, ...]:
-    """Return one prompt, or several, as a tuple.
-
-    Raises:
-        InvalidValueError: It is neither a text nor a non-empty sequence of texts.
-    """
-    prompts = (prompt,) if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, Sequence) or not prompts:
-        raise InvalidValueError("prompt", prompt, "a text, or a sequence of at least one text")
-    for text in prompts:
-        check_text("prompt", text)
-    return tuple(prompts)
-
-
-def check_text(name: str, value: object) -> str:
-    """Return a text as it is, if it is one."""
-    if not isinstance(value, str):
-        raise InvalidValueError(name, value, "a text")
-    return value
+    def _negative(self, options: RequestOptions, guidance_scale: float) -> Prompt:
+        return choose_negative(
+            options.get("negative_prompt"),
+            options.get("negative_prompt_embeds"),
+            self.embeds,
+            default=self.default_negative_prompt,
+            guidance_scale=guidance_scale,
+        )
 
 
 def check_images(value: object) -> int:
@@ -203,17 +209,6 @@ def check_guidance(value: object) -> float:
     ):
         raise InvalidValueError("guidance_scale", value, "a finite number of at least 0")
     return float(value)
-
-
-def check_negative(value: object, guidance_scale: float) -> str:
-    """Return a negative prompt, if it is a text, and empty where guidance is off."""
-    text = check_text("negative_prompt", value)
-    if text and guidance_scale <= 1:
-        hint = "Without guidance a negative prompt would have no effect"
-        raise InvalidValueError(
-            "guidance_scale", guidance_scale, "above 1 where negative_prompt is given", hint
-        )
-    return text
 
 
 def choose_seed(value: object, num_images: int) -> int:

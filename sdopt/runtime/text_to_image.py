@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from PIL import Image
@@ -14,12 +15,15 @@ from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timing
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
-from sdopt.runtime.ports import Engine
+from sdopt.runtime.ports import Engine, FloatArray
+from sdopt.runtime.prompt_embeds import Prompt
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.row import Row, RowRequest
 
 _KEPT_LOOPS = 4
+
+_Rows = deque[tuple[int, RowRequest]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +57,42 @@ class TextToImage:
     ) -> None:
         self._prompts, self._unet, self._decoder, self._preview = prompts, unet, decoder, preview
         self._geometry, self._max_rows = geometry, max_rows
-        self._loops: OrderedDict[tuple[int, int, int], DenoisingLoop] = OrderedDict()
+        self._loops: OrderedDict[tuple[tuple[int, int, int], int], DenoisingLoop] = OrderedDict()
+        self._unet_clock = EngineClock()
 
     def start(self, request: GenerationRequest, *, previews: bool) -> Generation:
         """Begin a request; nothing is computed before the first step is asked for."""
         return Generation(self._steps(request, previews))
 
     def _steps(self, request: GenerationRequest, previews: bool) -> Generator[Step, None, Result]:
-        loop = self._loop(self._geometry.shape(request.height, request.width))
-        meter = _Meter(self._prompts.clock, loop.clock, self._decoder.clock)
-        rows = deque(enumerate(self._row_requests(request)))
-        running: dict[Row, int] = {}
+        meter = _Meter(self._prompts.clock, self._unet_clock, self._decoder.clock)
+        shape = self._geometry.shape(request.height, request.width)
         images: dict[int, Image.Image] = {}
-        completed = 0
+        completed, total = 0, request.plan.stages * request.num_images
+        for length, rows in self._rows_by_length(request).items():
+            loop = self._loop(shape, length)
+            with closing(self._denoise(loop, rows, images, previews)) as steps:
+                for advanced, shown in steps:
+                    completed += advanced
+                    yield Step(completed, total, shown)
+        ordered = tuple(images[index] for index in range(request.num_images))
+        return Result(ordered, request.seeds, request, meter.timings())
+
+    def _denoise(
+        self, loop: DenoisingLoop, rows: _Rows, images: dict[int, Image.Image], previews: bool
+    ) -> Generator[tuple[int, dict[int, Image.Image]], None, None]:
+        """Run rows of one prompt length, and put their pictures into ``images``.
+
+        Yields:
+            How many rows have advanced, and their previews, if asked for.
+        """
+        running: dict[Row, int] = {}
         try:
             while rows or running:
                 while rows and loop.free_rows:
                     index, row_request = rows.popleft()
                     running[loop.admit(row_request)] = index
-                completed += len(running)
+                advanced = len(running)
                 report = loop.step(previews=tuple(running) if previews else ())
                 shown = {running[row]: self._preview.image(x) for row, x in report.previews.items()}
                 for row, error in report.failed:
@@ -79,36 +100,48 @@ class TextToImage:
                     raise error
                 for row in report.finished:
                     images[running.pop(row)] = Image.fromarray(self._decoder.decode(row.latents))
-                yield Step(completed, request.plan.stages * request.num_images, shown)
+                yield advanced, shown
         finally:
             for row in running:
                 loop.cancel(row)
-        ordered = tuple(images[index] for index in range(request.num_images))
-        return Result(ordered, request.seeds, request, meter.timings())
 
-    def _row_requests(self, request: GenerationRequest) -> list[RowRequest]:
-        embeds = {prompt: self._prompts.encode(prompt) for prompt in dict.fromkeys(request.prompts)}
-        negative = self._prompts.encode(request.negative_prompt) if request.guided else None
-        return [
-            RowRequest(
+    def _rows_by_length(self, request: GenerationRequest) -> dict[int, _Rows]:
+        """Encode the prompts, and sort the pictures by the length of their encoded prompt.
+
+        A prompt is never padded to the length of another picture's: it would change its picture.
+        """
+        groups: dict[int, _Rows] = {}
+        encoded = {p: self._encode(request, p) for p in dict.fromkeys(request.prompts)}
+        for index, seed in enumerate(request.seeds):
+            embeds, negative = encoded[request.prompt_of(index)]
+            row = RowRequest(
                 plan=request.plan,
                 noise=NoiseStream(seed),
-                prompt_embeds=embeds[request.prompt_of(index)],
+                prompt_embeds=embeds,
                 negative_prompt_embeds=negative,
                 guidance_scale=request.guidance_scale,
             )
-            for index, seed in enumerate(request.seeds)
-        ]
+            groups.setdefault(len(embeds), deque()).append((index, row))
+        return groups
 
-    def _loop(self, latent_shape: tuple[int, int, int]) -> DenoisingLoop:
-        """Return the loop for a size, whose buffers are kept for the sizes used last."""
-        loop = self._loops.pop(latent_shape, None) or DenoisingLoop(
+    def _encode(
+        self, request: GenerationRequest, prompt: Prompt
+    ) -> tuple[FloatArray, FloatArray | None]:
+        if not request.guided:
+            return self._prompts.encode(prompt), None
+        return self._prompts.encode_pair(prompt, request.negative_prompt)
+
+    def _loop(self, latent_shape: tuple[int, int, int], length: int) -> DenoisingLoop:
+        """Return the loop for a size and prompt length; those used last keep their buffers."""
+        key = latent_shape, length
+        loop = self._loops.pop(key, None) or DenoisingLoop(
             self._unet,
             latent_shape=latent_shape,
-            prompt_shape=self._prompts.shape,
+            prompt_shape=(length, self._prompts.shape[1]),
             max_rows=self._max_rows,
+            clock=self._unet_clock,
         )
-        self._loops[latent_shape] = loop
+        self._loops[key] = loop
         while len(self._loops) > _KEPT_LOOPS:
             self._loops.popitem(last=False)
         return loop

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,13 @@ _DEFAULT_TOKENS = {
     "unk_token": "<|endoftext|>",
     "pad_token": "<|endoftext|>",
 }
+
+
+class Token(NamedTuple):
+    """A token's id, and where in the text it begins."""
+
+    id: int
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +96,44 @@ class ClipTokenizer:
             InvalidValueError: A text holds a lone surrogate, which is no Unicode text.
         """
         batch = [texts] if isinstance(texts, str) else list(texts)
-        ids = np.full((len(batch), self.max_length), self._padding, np.int64)
+        ids = np.empty((len(batch), self.max_length), np.int64)
         cut = tuple(self._fill(row, text) for row, text in zip(ids, batch, strict=True))
         return TokenizedPrompts(ids, cut)
 
-    def _fill(self, row: NDArray[np.int64], text: str) -> str:
+    def tokens(self, text: str) -> list[Token]:
+        """Return the tokens of a text of any length, without start and end.
+
+        Raises:
+            InvalidValueError: The text holds a lone surrogate, which is no Unicode text.
+        """
         try:
             encoding = self._tokenizer.encode(text, add_special_tokens=False)
         except (UnicodeEncodeError, TypeError) as error:
             raise InvalidValueError(
                 "prompt", text, "Unicode text without lone surrogates"
             ) from error
-        kept = encoding.ids[: self.max_length - 2]
-        row[: len(kept) + 2] = [self._start, *kept, self._end]
-        fits = len(encoding.ids) == len(kept)
-        return "" if fits else text[encoding.offsets[len(kept)][0] :]
+        starts = (begin for begin, _ in encoding.offsets)
+        return [Token(*pair) for pair in zip(encoding.ids, starts, strict=True)]
+
+    def framed(self, ids: Sequence[int]) -> NDArray[np.int64]:
+        """Put at most ``max_length - 2`` tokens between start and end, and pad.
+
+        Returns:
+            (max_length,) int64, a new array.
+        """
+        framed = np.full(self.max_length, self._padding, np.int64)
+        framed[: len(ids) + 2] = [self._start, *ids, self._end]
+        return framed
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of an entry of the vocabulary, such as ``",</w>"``, if it is there."""
+        number: int | None = self._tokenizer.token_to_id(token)
+        return number
+
+    def _fill(self, row: NDArray[np.int64], text: str) -> str:
+        tokens, room = self.tokens(text), self.max_length - 2
+        row[:] = self.framed([token.id for token in tokens[:room]])
+        return text[tokens[room].start :] if len(tokens) > room else ""
 
 
 def _read(folder: Path, tokens: Mapping[str, str]) -> Tokenizer:

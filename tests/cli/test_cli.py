@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,26 +13,9 @@ import pytest
 from PIL import Image
 
 from sdopt.bundle.carried import locate
-from sdopt.cli.main import main
 
 PROMPT = "a red circle on a blue background"
 Cli = Callable[..., int]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run the command line in this process and return its exit code."""
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["sdopt", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
 
 
 def test_one_picture(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +92,7 @@ def test_a_picture_from_its_own_settings_is_the_same(cli: Cli, tmp_path: Path) -
         (["--seed", "abc"], 2, "Invalid value for '--seed': 'abc' is not a valid integer."),
         (["--guidance", -1], 2, "guidance_scale=-1.0 is not allowed. "),
         (["--engine", "tensorrtx"], 2, "Unknown engine 'tensorrtx'. "),
+        (["(cat:1001)"], 2, "prompt weight=1001.0 is not allowed. "),
     ],
 )
 def test_bad_requests_exit_with_2(
@@ -156,16 +139,19 @@ def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
         cli("--debug", "info", "nowhere")
 
 
-def test_long_prompts_say_what_had_no_effect(
+def test_prompts_of_any_length_with_weights(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = " ".join(["circle"] * 90)
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        assert cli("generate", "shapes", words, "--steps", 1, "-o", tmp_path / "x.png") == 0
-    assert "Warning: The prompt is longer than 75 tokens. These words had no effect: 'circle" in (
-        capsys.readouterr().err
-    )
+    """Each in chunks of its own number: none of them warns, and none changes another's picture."""
+    long = "(red:1.2) " + " ".join(["circle"] * 90)
+    many, alone = tmp_path / "many.png", tmp_path / "alone.png"
+    options = ("--steps", 2, "--width", 64, "--height", 64)
+    assert cli("generate", "shapes", PROMPT, long, *options, "--seed", 3, "-o", many) == 0
+    assert "Warning" not in capsys.readouterr().err
+    with Image.open(tmp_path / "many-01.png") as image:
+        assert json.loads(image.info["sdopt"])["prompt"] == long
+    assert cli("generate", "shapes", long, *options, "--seed", 4, "-o", alone) == 0
+    assert alone.read_bytes() == (tmp_path / "many-01.png").read_bytes()
 
 
 def test_info(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +186,6 @@ def test_help_lists_every_command_and_imports_neither_numpy_nor_torch() -> None:
         "print('imported:', [m for m in ('numpy', 'torch', 'onnxruntime') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("export", "generate", "info", "verify", "demo"):
+    for command in ("export", "generate", "info", "verify", "schedulers", "plan", "demo"):
         assert f"\n  {command} " in done.stdout
     assert done.stdout.endswith("imported: []\n")

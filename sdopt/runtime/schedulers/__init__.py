@@ -1,6 +1,7 @@
 """Schedulers as tables: ``compile_plan`` turns a scheduler_config.json into a ``Plan``."""
 
 from sdopt.runtime.schedulers.compile import compile_plan
+from sdopt.runtime.schedulers.facts import SD1_CONFIG, SchedulerFacts, scheduler_facts
 from sdopt.runtime.schedulers.names import find_scheduler, scheduler_names
 from sdopt.runtime.schedulers.options import PlanOptions, Task
 from sdopt.runtime.schedulers.plan import Plan
@@ -8,11 +9,14 @@ from sdopt.runtime.schedulers.registry import SCHEDULERS, SchedulerSpec
 
 __all__ = [
     "SCHEDULERS",
+    "SD1_CONFIG",
     "Plan",
     "PlanOptions",
+    "SchedulerFacts",
     "SchedulerSpec",
     "Task",
     "compile_plan",
     "find_scheduler",
+    "scheduler_facts",
     "scheduler_names",
 ]

@@ -59,7 +59,7 @@ def public_name(spec: SchedulerSpec, config: SchedulerConfig) -> str:
 
 
 def _same(name: str, known: str) -> bool:
-    return name.casefold().replace("_", " ") == known.replace("_", " ")
+    return name.casefold().replace("_", " ") == known.casefold().replace("_", " ")
 
 
 def _only_spacing(suffix: str) -> dict[str, object]:

@@ -87,6 +87,13 @@ class Plan:
         """Number of stages that draw fresh noise."""
         return int(self.noisy.sum())
 
+    @property
+    def snr_db(self) -> FloatArray:
+        """Signal-to-noise ratio α²/s² in dB, (stages + 1,); new, infinite where sigma is 0."""
+        with np.errstate(divide="ignore"):
+            decibels: FloatArray = -20 * np.log10(self.sigmas)
+        return decibels
+
     def __repr__(self) -> str:
         """Say what the plan is without its numbers."""
         return (

@@ -25,8 +25,6 @@ from sdopt.runtime.schedulers.solvers.unipc import unipc
 from sdopt.runtime.schedulers.table_grids import ddim_grid, ddpm_grid, lcm_grid, pndm_grid, tcd_grid
 
 SUFFIXES = ("karras", "exponential", "beta")  # spacings of sigmas that a name may end in
-
-
 History = Callable[[SchedulerConfig], int]
 
 
@@ -41,9 +39,10 @@ class SchedulerSpec:
         grid: Where the stages lie.
         latents: Scale of the latents: variance preserving, x = αx0 + sε, or exploding, x = x0 + σε.
         history: Number of state rows beside the latents.
+        order: Of the method once its history is full, where no ``solver_order`` decides it.
         forced: Settings that the name decides, over scheduler_config.json.
         uses_eta: Whether ``eta`` has an effect.
-        aliases: Other names that people know it by, in lower case.
+        aliases: Other names that people know it by; case has no meaning.
         summary: What it is good for, for people.
     """
 
@@ -53,6 +52,7 @@ class SchedulerSpec:
     grid: Grid
     latents: Literal["vp", "ve"]
     history: History
+    order: int = 1
     forced: Mapping[str, object] = field(default_factory=dict[str, object])
     uses_eta: bool = False
     aliases: tuple[str, ...] = ()
@@ -99,8 +99,9 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=pndm_grid,
         latents="vp",
         history=_rows(3),
+        order=4,
         forced={"skip_prk_steps": True},
-        aliases=("plms",),
+        aliases=("PLMS",),
         summary="Stable Diffusion 1.x's own. One evaluation more than steps; good from 20 steps.",
     ),
     SchedulerSpec(
@@ -110,6 +111,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=sigma_grid,
         latents="ve",
         history=_rows(3),
+        order=4,
         summary="Linear multistep of order 4. Smooth from 30 steps, unstable at few.",
     ),
     SchedulerSpec(
@@ -128,7 +130,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=sigma_grid,
         latents="ve",
         history=_rows(0),
-        aliases=("euler a",),
+        aliases=("Euler a",),
         summary="Euler with fresh noise at every step: varied, never converging. Turbo's own.",
     ),
     SchedulerSpec(
@@ -138,6 +140,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=heun_grid,
         latents="ve",
         history=_rows(2),
+        order=2,
         summary="Second order, two evaluations per step. Exact, at twice the time.",
     ),
     SchedulerSpec(
@@ -147,7 +150,8 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=kdpm2_grid,
         latents="ve",
         history=_rows(1),
-        aliases=("dpm2",),
+        order=2,
+        aliases=("DPM2",),
         summary="Second order midpoint, two evaluations per step.",
     ),
     SchedulerSpec(
@@ -157,7 +161,8 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=kdpm2_ancestral_grid,
         latents="ve",
         history=_rows(1),
-        aliases=("dpm2 a",),
+        order=2,
+        aliases=("DPM2 a",),
         summary="The same with fresh noise at every step.",
     ),
     SchedulerSpec(
@@ -168,7 +173,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         latents="vp",
         history=_order_and(-1),
         forced={"algorithm_type": "dpmsolver++", "solver_order": 2},
-        aliases=("dpm++ 2m",),
+        aliases=("DPM++ 2M",),
         summary="Second order multistep: the best pictures without noise at 15 to 25 steps.",
     ),
     SchedulerSpec(
@@ -179,7 +184,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         latents="vp",
         history=_order_and(-1),
         forced={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
-        aliases=("dpm++ 2m sde",),
+        aliases=("DPM++ 2M SDE",),
         summary="The same for the SDE: fresh noise at every step, rich detail from 25 steps.",
     ),
     SchedulerSpec(
@@ -190,7 +195,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         latents="vp",
         history=_order_and(-1),
         forced={"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
-        aliases=("dpm++ 3m sde",),
+        aliases=("DPM++ 3M SDE",),
         summary="Third order for the SDE. From 30 steps; best with karras or exponential sigmas.",
     ),
     SchedulerSpec(
@@ -201,7 +206,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         latents="vp",
         history=_order_and(0),
         forced={"algorithm_type": "dpmsolver++", "solver_order": 2},
-        aliases=("dpm++ 2s",),
+        aliases=("DPM++ 2S",),
         summary="Second order single-step; one evaluation per step, every other one a half step.",
     ),
     SchedulerSpec(
