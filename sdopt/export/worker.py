@@ -1,16 +1,9 @@
-"""The process in which torch lives: ``python -m sdopt.export.worker``.
-
-One line of JSON on stdin is a :class:`sdopt.export.jobs.Job`. Lines of JSON on stdout say what has
-been done. When stdin closes, the parent is gone, and so is this process.
-"""
+"""What a worker process does: it is where torch lives. :mod:`sdopt.export.launch` starts it."""
 
 from __future__ import annotations
 
 import gc
 import json
-import os
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -133,12 +126,13 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def main() -> int:
-    """Run the job on stdin; report on what was stdout, where no library can write into it."""
-    job = Job.from_json(sys.stdin.readline())
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+def work(job: Job, out: TextIO) -> int:
+    """Do a job and return the process's exit status.
+
+    Args:
+        job: What to export.
+        out: Where lines of JSON about it go.
+    """
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         Exporter(job, out).run()
@@ -146,12 +140,3 @@ def main() -> int:
         print(json.dumps({"failure": failure(error)}), file=out, flush=True)
         return 1
     return 0
-
-
-def _leave_with_the_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -54,7 +54,7 @@ class _Worker:
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sdopt.export.worker"],
+            [sys.executable, "-m", "sdopt.export.launch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

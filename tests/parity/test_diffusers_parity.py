@@ -26,7 +26,7 @@ PROMPT, NEGATIVE = "a large red circle on a blue background", "a green square"
 SIZES = {"default": (96, 96), "odd": (136, 200)}
 DIFFUSERS = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "pndm": ("PNDMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "lms": ("LMSDiscreteScheduler", {}),
     "euler": ("EulerDiscreteScheduler", {}),
     "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
