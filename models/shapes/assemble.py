@@ -13,16 +13,14 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from models.shapes.train_decoder import RESULT as VAE_RESULT
-from models.shapes.train_unet import RESULT as UNET_RESULT
-from models.shapes.training import CHECKPOINT, read_config
+from models.shapes.training import CHECKPOINT, DECODER_RESULT, UNET_RESULT, read_config
 from models.shapes.words import Words
 
 
 def main() -> None:
     """Write the checkpoint's components and its `model_index.json`; the tokenizer lies there."""
     components = {
-        "vae": AutoencoderKL.from_pretrained(VAE_RESULT).half(),
+        "vae": AutoencoderKL.from_pretrained(DECODER_RESULT).half(),
         "text_encoder": CLIPTextModel.from_pretrained(UNET_RESULT / "text_encoder").half(),
         "unet": UNet2DConditionModel.from_pretrained(UNET_RESULT / "unet").half(),
         "scheduler": DDIMScheduler(**read_config("unet")["scheduler"]),

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from models.shapes.pictures import scenes_to_pixels
 from models.shapes.scenes import Scene, training_scenes
-from models.shapes.train_vae import RESULT as VAE_RESULT
-from models.shapes.training import RUNS, read_config
+from models.shapes.training import RUNS, VAE_RESULT, read_config
 
 PATH = RUNS / "latents.safetensors"
 BATCH_SIZE = 64

@@ -1,4 +1,4 @@
-"""Run the whole recipe: tokenizer, VAE, decoder, CLIP, UNet, checkpoint, judgement.
+"""Run the whole recipe: tokenizer, VAE, CLIP, UNet, decoder, checkpoint, judgement.
 
 Each stage goes on from where it was stopped, so this can be interrupted and called again.
 
@@ -14,10 +14,10 @@ import sys
 STAGES = (
     "tokenizer",
     "train_vae",
-    "train_decoder",
     "train_clip",
     "latents",
     "train_unet",
+    "train_decoder",
     "assemble",
     "judge",
 )

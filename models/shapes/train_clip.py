@@ -19,10 +19,16 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from models.shapes.captions import describe
 from models.shapes.pictures import contact_sheet, pixels_to_images, scenes_to_pixels
 from models.shapes.scenes import sample_scene, training_scenes
-from models.shapes.training import RUNS, Average, Run, descend, learning_rate_scale, read_config
+from models.shapes.training import (
+    CLIP_RESULT,
+    Average,
+    Run,
+    descend,
+    learning_rate_scale,
+    read_config,
+)
 from models.shapes.words import Words
 
-RESULT = RUNS / "clip" / "result"
 SAMPLE_SEED = 90_003
 MAX_LOGIT_SCALE = 100.0
 
@@ -93,7 +99,7 @@ def main() -> None:
     run.save(config["steps"])
     average.copy_to(clip)
     save_samples(clip, words, run)
-    clip.text_encoder.save_pretrained(RESULT)
+    clip.text_encoder.save_pretrained(CLIP_RESULT)
 
 
 def draw_batch(

@@ -19,14 +19,19 @@ from transformers import CLIPTextModel
 from models.shapes.captions import describe
 from models.shapes.pictures import scenes_to_pixels
 from models.shapes.scenes import Scene, sample_scene
-from models.shapes.train_unet import RESULT as UNET_RESULT
 from models.shapes.train_unet import Denoiser
-from models.shapes.train_vae import RESULT as VAE_RESULT
 from models.shapes.train_vae import save_samples
-from models.shapes.training import RUNS, Average, Run, descend, learning_rate_scale, read_config
+from models.shapes.training import (
+    DECODER_RESULT,
+    UNET_RESULT,
+    VAE_RESULT,
+    Average,
+    Run,
+    descend,
+    learning_rate_scale,
+    read_config,
+)
 from models.shapes.words import Words
-
-RESULT = RUNS / "decoder" / "result"
 
 
 class Redrawing:
@@ -82,7 +87,7 @@ def main() -> None:
     run.save(config["steps"])
     average.copy_to(decoder)
     save_samples(vae, run)
-    vae.save_pretrained(RESULT)
+    vae.save_pretrained(DECODER_RESULT)
 
 
 def decoding_loss(vae: AutoencoderKL, latents: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:

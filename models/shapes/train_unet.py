@@ -24,12 +24,18 @@ from models.shapes.judge import generate, judge
 from models.shapes.latents import EncodedScenes, load_scenes
 from models.shapes.pictures import contact_sheet
 from models.shapes.prompts import held_out_prompts
-from models.shapes.train_clip import RESULT as CLIP_RESULT
-from models.shapes.train_decoder import RESULT as VAE_RESULT
-from models.shapes.training import RUNS, Average, Run, descend, learning_rate_scale, read_config
+from models.shapes.training import (
+    CLIP_RESULT,
+    DECODER_RESULT,
+    UNET_RESULT,
+    VAE_RESULT,
+    Average,
+    Run,
+    descend,
+    learning_rate_scale,
+    read_config,
+)
 from models.shapes.words import Words
-
-RESULT = RUNS / "unet" / "result"
 
 
 class Denoiser(nn.Module):
@@ -54,10 +60,13 @@ class Denoiser(nn.Module):
 class Objective:
     """The weighted loss on the predicted noise, for the noise schedule of the scheduler."""
 
-    def __init__(self, scheduler: DDIMScheduler, max_weight: float) -> None:
+    def __init__(
+        self, scheduler: DDIMScheduler, max_weight: float, channel_weights: list[float]
+    ) -> None:
         self.alpha_bars: torch.Tensor = scheduler.alphas_cumprod
         weights = (1 / self.alpha_bars).clamp(max=max_weight)
         self.weights = weights / weights.mean()
+        self.channel_weights = torch.tensor(channel_weights).view(1, -1, 1, 1)
 
     def loss(
         self, denoiser: Denoiser, latents: torch.Tensor, input_ids: torch.Tensor
@@ -72,8 +81,9 @@ class Objective:
         alpha_bar = self.alpha_bars[timestep].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
         sample = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
-        errors = (denoiser(sample, timestep, input_ids) - noise).square().mean(dim=(1, 2, 3))
-        return (errors * self.weights[timestep]).mean(), errors.mean()
+        errors = (denoiser(sample, timestep, input_ids) - noise).square()
+        weights = self.weights[timestep].view(-1, 1, 1, 1) * self.channel_weights
+        return (errors * weights).mean(), errors.mean()
 
 
 def main() -> None:
@@ -83,8 +93,8 @@ def main() -> None:
     torch.manual_seed(config["seed"])
     words, encoded = Words(), load_scenes()
     scheduler = DDIMScheduler(**config["scheduler"])
-    objective = Objective(scheduler, config["max_loss_weight"])
-    unet = UNet2DConditionModel(**config["network"])
+    objective = Objective(scheduler, config["max_loss_weight"], config["channel_weights"])
+    unet = UNet2DConditionModel(**config["network"]).to(memory_format=torch.channels_last)
     denoiser = Denoiser(unet, CLIPTextModel.from_pretrained(CLIP_RESULT))
     optimizer = make_optimizer(denoiser, config)
     average = Average(denoiser, config["average_decay"])
@@ -132,8 +142,8 @@ def save_result(denoiser: Denoiser, average: Average) -> Denoiser:
     """Write the averaged networks and return them."""
     averaged = copy.deepcopy(denoiser).eval()
     average.copy_to(averaged)
-    averaged.unet.save_pretrained(RESULT / "unet")
-    averaged.text_encoder.save_pretrained(RESULT / "text_encoder")
+    averaged.unet.save_pretrained(UNET_RESULT / "unet")
+    averaged.text_encoder.save_pretrained(UNET_RESULT / "text_encoder")
     return averaged
 
 
@@ -145,8 +155,9 @@ def judge_average(
     config: dict[str, Any],
 ) -> None:
     """Sample held-out prompts, write the sheet, and log how many attributes are right."""
+    vae_folder = DECODER_RESULT if DECODER_RESULT.exists() else VAE_RESULT
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(VAE_RESULT),
+        vae=AutoencoderKL.from_pretrained(vae_folder),
         text_encoder=averaged.text_encoder,
         tokenizer=words.tokenizer,
         unet=averaged.unet,

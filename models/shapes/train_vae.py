@@ -17,9 +17,15 @@ from diffusers import AutoencoderKL
 
 from models.shapes.pictures import contact_sheet, pixels_to_images, scenes_to_pixels
 from models.shapes.scenes import PICTURE_SIZE, sample_scene, training_scenes
-from models.shapes.training import RUNS, Average, Run, descend, learning_rate_scale, read_config
+from models.shapes.training import (
+    VAE_RESULT,
+    Average,
+    Run,
+    descend,
+    learning_rate_scale,
+    read_config,
+)
 
-RESULT = RUNS / "vae" / "result"
 SAMPLE_SEED, STATISTICS_SEED = 90_001, 90_002
 
 
@@ -49,7 +55,7 @@ def main() -> None:
     average.copy_to(vae)
     standardise_latents(vae)
     save_samples(vae, run)
-    vae.save_pretrained(RESULT)
+    vae.save_pretrained(VAE_RESULT)
 
 
 def draw_batch(rng: np.random.Generator, step: int, config: dict[str, Any]) -> torch.Tensor:

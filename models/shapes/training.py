@@ -21,6 +21,11 @@ from matplotlib import pyplot as plt
 ROOM = Path(__file__).parent
 CHECKPOINT = ROOM / "checkpoint"
 RUNS = ROOM / "runs"
+# What each stage leaves behind, in the order of the stages.
+VAE_RESULT = RUNS / "vae" / "result"
+CLIP_RESULT = RUNS / "clip" / "result"
+UNET_RESULT = RUNS / "unet" / "result"
+DECODER_RESULT = RUNS / "decoder" / "result"
 
 
 class Stateful(Protocol):
