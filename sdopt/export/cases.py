@@ -47,9 +47,15 @@ class Source(Protocol):
 
 
 def text_encoder(source: Source) -> list[Case]:
-    """Take two prompts, one of them empty, and then one."""
-    input_ids = source.input_ids()
-    return [{"input_ids": input_ids[:2]}, {"input_ids": input_ids[2:]}]
+    """Take two prompts, one of them empty, and then one with a concept of two vectors in it."""
+    input_ids, width = source.input_ids(), source.config("text_encoder")["hidden_size"]
+    with_concept = input_ids[2:].copy()
+    with_concept[:, 2:4] = -1, -2
+    concept_embeds = np.random.default_rng(4).normal(0, 0.02, (2, width)).astype(np.float32)
+    return [
+        {"input_ids": input_ids[:2], "concept_embeds": np.zeros((1, width), np.float32)},
+        {"input_ids": with_concept, "concept_embeds": concept_embeds},
+    ]
 
 
 def unet(source: Source) -> list[Case]:

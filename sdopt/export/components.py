@@ -45,17 +45,22 @@ class ComponentRow:
     effort: float
 
 
-def _text_inputs(config: Config, _: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("input_ids", "int64", ("batch", config["max_position_embeddings"])),)
+def _text_inputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
+    return (
+        TensorSpec("input_ids", "int64", ("batch", config["max_position_embeddings"])),
+        TensorSpec("concept_embeds", dtype, ("concepts", config["hidden_size"])),
+    )
 
 
 def _text_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
     tokens, width = config["max_position_embeddings"], config["hidden_size"]
-    hidden = (f"hidden_states.{layer}" for layer in range(config["num_hidden_layers"] + 1))
+    layers = config["num_hidden_layers"]
+    hidden = (f"hidden_states.{layer}" for layer in range(layers + 1))
+    normed = (f"normed_hidden_states.{layer}" for layer in range(1, layers))
     return (
         TensorSpec("last_hidden_state", dtype, ("batch", tokens, width)),
         TensorSpec("pooler_output", dtype, ("batch", width)),
-        *(TensorSpec(name, dtype, ("batch", tokens, width)) for name in hidden),
+        *(TensorSpec(name, dtype, ("batch", tokens, width)) for name in (*hidden, *normed)),
     )
 
 

@@ -21,6 +21,7 @@ from sdopt.bundle.tensors import TensorSpec
 _SMALLEST = {
     "batch": 2,
     "sequence": 2,
+    "concepts": 2,
     "latent_height": 9,
     "latent_width": 9,
     "height": 72,
@@ -32,6 +33,7 @@ sizes too (the parity check and the tests do run single rows and single latents)
 _EXAMPLE_SIZES = {
     "batch": 3,
     "sequence": 77,
+    "concepts": 5,
     "latent_height": 26,
     "latent_width": 22,
     "height": 208,

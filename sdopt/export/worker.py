@@ -122,10 +122,6 @@ class Exporter:
         )
 
 
-def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
 def work(job: Job, out: TextIO) -> int:
     """Do a job and return the process's exit status.
 

@@ -16,6 +16,9 @@ from torch.nn import functional
 class TextEncoder(nn.Module):
     """``input_ids`` (batch, tokens) int64 to embeddings and every layer's hidden states.
 
+    Negative ids stand for concepts (textual inversion, arXiv:2208.01618): id ``-1 - k`` takes row k
+    of ``concept_embeds`` in place of a row of the vocabulary, so that concepts need no new graph.
+
     The causal mask is a constant of the graph, because the number of tokens is: -inf would do as
     well as the lowest number, but minus infinity times zero has been NaN in fused kernels.
     """
@@ -30,14 +33,32 @@ class TextEncoder(nn.Module):
         )
         self.register_buffer("causal_mask", lowest.triu(1), persistent=False)
 
-    def forward(self, input_ids: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, input_ids: Tensor, concept_embeds: Tensor) -> tuple[Tensor, ...]:
         """Return every output that runtimes ask for.
 
-        They are last_hidden_state (batch, tokens, width), pooler_output (batch, width), and
-        hidden_states.0 to hidden_states.n, each (batch, tokens, width), before the final norm.
+        They are last_hidden_state (batch, tokens, width), pooler_output (batch, width),
+        hidden_states.0 to hidden_states.n before the final norm, and normed_hidden_states.1 to
+        normed_hidden_states.(n-1) behind it, each (batch, tokens, width).
+
+        Args:
+            input_ids: (batch, tokens) int64.
+            concept_embeds: (concepts, width), at least one row, of the weights' dtype.
         """
-        out = self.model(input_ids, self.causal_mask, output_hidden_states=True, return_dict=True)
-        return (out.last_hidden_state, out.pooler_output, *out.hidden_states)
+        is_concept = input_ids < 0
+        concepts = concept_embeds[(-1 - input_ids).clamp(min=0)]
+
+        def put_in_concepts(_module: nn.Module, _args: object, embeds: Tensor) -> Tensor:
+            return torch.where(is_concept.unsqueeze(-1), concepts, embeds)
+
+        with self.model.get_input_embeddings().register_forward_hook(put_in_concepts):
+            out = self.model(
+                input_ids.clamp(min=0),
+                self.causal_mask,
+                output_hidden_states=True,
+                return_dict=True,
+            )
+        normed = map(self.model.final_layer_norm, out.hidden_states[1:-1])
+        return (out.last_hidden_state, out.pooler_output, *out.hidden_states, *normed)
 
 
 class UNet(nn.Module):
