@@ -20,12 +20,24 @@ class TextEncoding:
     Attributes:
         tokenizer: The tokenizer's folder, such as ``"tokenizer"``.
         component: The text encoder's component, such as ``"text_encoder"``.
-        output: The output that becomes the UNet's ``encoder_hidden_states``.
+        layers: The outputs of single layers, as in ``"normed_hidden_states.11"``.
+        skipped: How many of the last layers are left out; none means ``last_hidden_state``.
     """
 
     tokenizer: str
     component: str
-    output: str
+    layers: str
+    skipped: int = 0
+
+    def output(self, num_layers: int, clip_skip: int = 0) -> str:
+        """Return the output that becomes the UNet's ``encoder_hidden_states``.
+
+        Args:
+            num_layers: Of the text encoder.
+            clip_skip: How many further layers to leave out.
+        """
+        skipped = self.skipped + clip_skip
+        return f"{self.layers}.{num_layers - skipped}" if skipped else "last_hidden_state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ FAMILIES: dict[str, Family] = {
             name="sd1",
             title="Stable Diffusion 1.x",
             pipeline_class="StableDiffusionPipeline",
-            text_encodings=(TextEncoding("tokenizer", "text_encoder", "last_hidden_state"),),
+            text_encodings=(TextEncoding("tokenizer", "text_encoder", "normed_hidden_states"),),
             components=("text_encoder", "vae_encoder", "vae_decoder", "unet"),
         ),
     )
