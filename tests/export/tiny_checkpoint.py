@@ -146,9 +146,7 @@ def calls(models: Mapping[str, Any]) -> dict[str, Callable[..., dict[str, Any]]]
     def text_encoder(input_ids: Any, concept_embeds: Any) -> dict[str, Any]:
         encoder = models["text_encoder"]
         known = encoder.get_input_embeddings()
-        table = torch.cat(
-            [known.weight, concept_embeds]
-        )  # as a larger vocabulary
+        table = torch.cat([known.weight, concept_embeds])  # as a larger vocabulary
         encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(table))
         input_ids = torch.where(input_ids < 0, len(known.weight) - 1 - input_ids, input_ids)
         out = encoder(input_ids, output_hidden_states=True)
