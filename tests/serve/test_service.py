@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import sdopt
 from sdopt.errors import (
     CancelledError,
     InvalidValueError,
@@ -33,12 +32,6 @@ from tests.serve.orders import Ear, pixels
 
 PROMPTS = ("a red circle on a blue background", "a yellow star on a green background", "")
 SCHEDULERS = ("ddim", "euler", "euler_ancestral", "dpmpp_2m_karras", "heun")
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    """A pipeline for the services' threads; the session's own one stays with the tests."""
-    return sdopt.load("shapes")
 
 
 Serve = Callable[..., PictureService]
