@@ -279,6 +279,8 @@ class EngineExecutionError(EngineError):
 class NonFiniteError(EngineError):
     """One row of the denoising loop turned NaN or infinite; the other rows go on."""
 
+    http_status = 422  # these settings do it every time: it is not worth another try
+
     def __init__(self, stage: int, stages: int) -> None:
         self.stage, self.stages = stage, stages
         super().__init__(
