@@ -1,0 +1,50 @@
+"""From pictures to latents: the VAE's encoder, one picture at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.ports import Array, Engine, FloatArray, dtype_of
+from sdopt.runtime.row_image import Posterior
+
+_LOG_VARIANCE = -30.0, 20.0
+"""The limits that diffusers sets to the encoder's log-variance."""
+
+
+class LatentEncoder:
+    """Encodes pictures of any size.
+
+    Attributes:
+        clock: Time spent inside encoder calls so far.
+    """
+
+    def __init__(
+        self, vae_encoder: Engine, *, scaling_factor: float, vae_scale_factor: int
+    ) -> None:
+        self._vae_encoder, self._factor = vae_encoder, vae_scale_factor
+        self._scaling_factor = np.float32(scaling_factor)
+        self.clock = EngineClock()
+
+    def encode(self, sample: FloatArray) -> Posterior:
+        """Encode one picture.
+
+        Args:
+            sample: (3, height, width) float32 in -1..1, sides multiples of the VAE's factor.
+
+        Raises:
+            EngineExecutionError: The VAE failed.
+        """
+        mean, log_variance = np.split(self._parameters(sample), 2)
+        std = np.exp(np.clip(log_variance, *_LOG_VARIANCE) / 2)
+        return Posterior(mean * self._scaling_factor, std * self._scaling_factor)
+
+    def _parameters(self, sample: FloatArray) -> FloatArray:
+        """Run the encoder: (2 * channels, height/8, width/8) float32."""
+        _, height, width = sample.shape
+        (spec,) = self._vae_encoder.outputs
+        shape = (1, spec.shape[1], height // self._factor, width // self._factor)
+        pixels = np.ascontiguousarray(sample[None], dtype_of(self._vae_encoder, "sample"))
+        parameters: Array = np.empty(shape, spec.dtype)
+        self.clock.run(self._vae_encoder.bind({"sample": pixels, spec.name: parameters}))
+        return parameters[0].astype(np.float32)
