@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.ports import FloatArray
@@ -40,7 +40,7 @@ def open_picture(name: str, source: object) -> Image.Image:
     try:
         with Image.open(source) as image:
             return _decoded(name, source, image)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidValueError(name, str(source), _READABLE, str(error)) from error
 
 
@@ -69,7 +69,8 @@ def _flat(image: Image.Image) -> Image.Image:
 def to_sample(image: Image.Image, height: int, width: int) -> FloatArray:
     """Resize a picture and return it as (3, height, width) float32 in -1..1."""
     resized = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    return 2 * (np.asarray(resized, np.float32).transpose(2, 0, 1) / 255) - 1
+    unit = np.asarray(resized, np.float32).transpose(2, 0, 1) / np.float32(255)
+    return np.float32(2) * unit - np.float32(1)
 
 
 def to_mask(image: Image.Image, height: int, width: int) -> NDArray[np.bool_]:

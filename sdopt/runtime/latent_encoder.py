@@ -43,7 +43,8 @@ class LatentEncoder:
         """Run the encoder: (2 * channels, height/8, width/8) float32."""
         _, height, width = sample.shape
         (spec,) = self._vae_encoder.outputs
-        shape = (1, spec.shape[1], height // self._factor, width // self._factor)
+        channels = int(spec.shape[1])
+        shape = (1, channels, height // self._factor, width // self._factor)
         pixels = np.ascontiguousarray(sample[None], dtype_of(self._vae_encoder, "sample"))
         parameters: Array = np.empty(shape, spec.dtype)
         self.clock.run(self._vae_encoder.bind({"sample": pixels, spec.name: parameters}))
