@@ -64,7 +64,9 @@ class DenoisingLoop:
         self._latent_shape, self._prompt_shape = latent_shape, prompt_shape
         self._max_rows = max_rows
         batch = 2 * max_rows
-        self._sample = np.empty((batch, *latent_shape), dtype_of(unet, "sample"))
+        self._sample = np.empty(
+            (batch, _input_channels(unet), *latent_shape[1:]), dtype_of(unet, "sample")
+        )
         self._timestep = np.empty(batch, dtype_of(unet, "timestep"))
         self._prompts = np.empty((batch, *prompt_shape), dtype_of(unet, "encoder_hidden_states"))
         self._output = np.empty((batch, *latent_shape), dtype_of(unet, "out_sample"))
@@ -100,6 +102,7 @@ class DenoisingLoop:
                     "prompt_embeds.shape", embeds.shape, f"{self._prompt_shape}"
                 )
         row = Row(request, self._latent_shape)
+        self._check_channels(row)
         self._rows.append(row)
         self._arranged = False
         return row
@@ -140,6 +143,7 @@ class DenoisingLoop:
         batch = len(self._rows)
         for index, row in enumerate(self._rows):
             self._prompts[index] = row.request.prompt_embeds
+            self._sample[index, self._latent_shape[0] :] = row.unet_condition
             negative = row.request.negative_prompt_embeds
             self._partners.append(None if negative is None else batch)
             if negative is not None:
@@ -148,9 +152,14 @@ class DenoisingLoop:
         self._batch = batch
         self._arranged = True
 
+    def _check_channels(self, row: Row) -> None:
+        given, wanted = len(row.unet_condition), self._sample.shape[1] - self._latent_shape[0]
+        if given != wanted:
+            raise InvalidValueError("channels beside the latents", given, f"{wanted} for this UNet")
+
     def _write_inputs(self) -> None:
         for index, row in enumerate(self._rows):
-            row.write_sample(self._sample[index])
+            row.write_sample(self._sample[index, : self._latent_shape[0]])
             self._timestep[index] = row.timestep
             if (partner := self._partners[index]) is not None:
                 self._sample[partner] = self._sample[index]
@@ -182,3 +191,8 @@ class DenoisingLoop:
     def _remove(self, rows: Sequence[Row]) -> None:
         self._rows = [row for row in self._rows if row not in rows]
         self._arranged = False
+
+
+def _input_channels(unet: Engine) -> int:
+    channels = next(spec.shape[1] for spec in unet.inputs if spec.name == "sample")
+    return int(channels)

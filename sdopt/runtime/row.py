@@ -46,6 +46,8 @@ class Row:
     Attributes:
         request: As admitted.
         stage: How many of the plan's evaluations are done.
+        unet_condition: (channels, height/8, width/8) float32, what an inpainting UNet takes beside
+            the latents: mask and latents of the masked picture; no channels for other UNets.
     """
 
     def __init__(self, request: RowRequest, latent_shape: tuple[int, int, int]) -> None:
@@ -65,6 +67,7 @@ class Row:
         self._noise = self._stack[rows + 1].reshape(1, *latent_shape)
         self._unet_input = np.empty(size, np.float32)
         self._known: KnownRegion | None = None
+        self.unet_condition = np.empty((0, *latent_shape[1:]), np.float32)
         self._start(request.image)
 
     @property
@@ -145,7 +148,9 @@ class Row:
 
     def _take_mask(self, image: RowImage, known: FloatArray | None) -> None:
         if image.masked_posterior is not None:
-            image.masked_posterior.sample(self.request.noise)
+            masked = image.masked_posterior.sample(self.request.noise)
+            if image.unet_mask is not None:
+                self.unet_condition = np.concatenate([image.unet_mask[None], masked])
         if image.mask is not None and known is not None:
             self._known = KnownRegion(known, self._noise[0].copy(), image.mask)
 

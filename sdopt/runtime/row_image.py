@@ -34,14 +34,18 @@ class RowImage:
 
     Attributes:
         posterior: Of the whole picture; None where nothing of it enters the latents.
-        mask: (height/8, width/8) float32 in 0..1, 1 where the row redraws; None for everywhere.
+        mask: (height/8, width/8) float32, 1 where the row redraws and 0 where it keeps the picture;
+            None to keep nothing.
         masked_posterior: Of the picture without what is redrawn, for inpainting: drawn from even
             where the UNet does not ask for it, because diffusers draws from it.
+        unet_mask: Like ``mask``, for UNets that were trained to be told, together with latents of
+            ``masked_posterior``.
     """
 
     posterior: Posterior | None
     mask: FloatArray | None = None
     masked_posterior: Posterior | None = None
+    unet_mask: FloatArray | None = None
 
 
 class KnownRegion:
