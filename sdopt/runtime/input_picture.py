@@ -7,7 +7,7 @@ same picture gives the same latents.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,19 +102,17 @@ class MaskOptions:
         return inverted.filter(ImageFilter.GaussianBlur(self.blur)) if self.blur else inverted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class InputPicture:
     """A picture to start from, ready for the VAE's encoder.
 
     Attributes:
         sample: (3, height, width) float32 in -1..1.
         mask: (height, width) bool, True where it is redrawn; None for everywhere.
-        sha256: Of the pixels as they were given, and of the mask's.
     """
 
-    sample: FloatArray = field(repr=False, compare=False)
-    mask: NDArray[np.bool_] | None = field(repr=False, compare=False)
-    sha256: str
+    sample: FloatArray
+    mask: NDArray[np.bool_] | None
 
     @property
     def masked_sample(self) -> FloatArray:

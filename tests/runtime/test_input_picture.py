@@ -117,7 +117,7 @@ def test_masks_as_they_are_meant() -> None:
 def test_the_masked_sample_is_grey_where_it_is_redrawn() -> None:
     mask = np.zeros((8, 16), bool)
     mask[:, 8:] = True
-    picture = InputPicture(np.ones((3, 8, 16), np.float32), mask, "")
+    picture = InputPicture(np.ones((3, 8, 16), np.float32), mask)
     assert picture.masked_sample[:, :, :8].min() == 1
     assert picture.masked_sample[:, :, 8:].max() == 0
     latent_mask = picture.latent_mask(8)
