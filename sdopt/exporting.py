@@ -22,8 +22,8 @@ def export(
     precision: Precision = "fp32",
     opset: int = 18,
     variant: str | None = None,
-    num_inference_steps: int = 50,
-    guidance_scale: float = 7.5,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
     progress: Report | None = None,
 ) -> Manifest:
     """Export a checkpoint to an ONNX bundle whose graphs were compared with torch.
@@ -34,7 +34,8 @@ def export(
         precision: What the graphs compute in.
         opset: The ONNX opset of the graphs, 18 to 20.
         variant: Of the checkpoint's weight files, such as ``"fp16"``; None for the plain ones.
-        num_inference_steps: What the bundle's requests mean where they do not say, 1 to 1000.
+        num_inference_steps: What the bundle's requests mean where they do not say, 1 to 1000;
+            None for what is usual in the family.
         guidance_scale: Likewise, at least 0.
         progress: Called with what is being done and the share that is done, 0 to 1.
 

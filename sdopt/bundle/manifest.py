@@ -118,6 +118,8 @@ class Manifest:
         preview: Latents to RGB.
         notes: What a user should know, such as a safety checker that was not exported.
         files: Every file but this one, by path relative to the bundle, with ``/``.
+        zero_negative_prompt: Whether a negative prompt that is not given means embeddings of
+            zeros, as ``force_zeros_for_empty_prompt`` in model_index.json says.
     """
 
     format_version: int
@@ -134,6 +136,7 @@ class Manifest:
     preview: Preview
     notes: tuple[str, ...]
     files: Mapping[str, FileRecord]
+    zero_negative_prompt: bool = False
 
     def to_json(self) -> str:
         """Return the text of ``sdopt.json``; the same manifest gives the same text."""

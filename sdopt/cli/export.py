@@ -29,17 +29,13 @@ from sdopt.cli.progress import progress_bar
     "--steps",
     "num_inference_steps",
     type=click.IntRange(1, 1000),
-    default=50,
-    show_default=True,
-    help="Inference steps of requests that do not say.",
+    help="Inference steps of requests that do not say.  [default: the family's]",
 )
 @click.option(
     "--guidance",
     "guidance_scale",
     type=click.FloatRange(0),
-    default=7.5,
-    show_default=True,
-    help="Guidance of requests that do not say.",
+    help="Guidance of requests that do not say.  [default: the family's]",
 )
 def command(checkpoint: Path, out: Path, **options: Any) -> None:
     """Export CHECKPOINT, a folder in the diffusers layout, to the new bundle OUT.

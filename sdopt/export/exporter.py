@@ -43,25 +43,27 @@ class ExportOptions:
         opset: The ONNX opset of the graphs, one of :data:`OPSETS`.
         variant: Of the checkpoint's weight files, such as ``"fp16"``. None takes the files without
             a variant or, where there are none, the only variant that there is.
-        num_inference_steps: What the bundle's requests mean where they do not say.
+        num_inference_steps: What the bundle's requests mean where they do not say; None for what
+            is usual in the family.
         guidance_scale: Likewise.
     """
 
     precision: Precision = "fp32"
     opset: int = 18
     variant: str | None = None
-    num_inference_steps: int = 50
-    guidance_scale: float = 7.5
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise ExportError(_choices("precision", self.precision, get_args(Precision)))
         if self.opset not in OPSETS:
             raise ExportError(_choices("opset", self.opset, OPSETS))
-        if not 1 <= self.num_inference_steps <= 1000:
-            raise ExportError(f"num_inference_steps={self.num_inference_steps} is not 1 to 1000.")
-        if not 0 <= self.guidance_scale < float("inf"):
-            raise ExportError(f"guidance_scale={self.guidance_scale} is not a number from 0.")
+        steps, guidance = self.num_inference_steps, self.guidance_scale
+        if steps is not None and not 1 <= steps <= 1000:
+            raise ExportError(f"num_inference_steps={steps} is not 1 to 1000.")
+        if guidance is not None and not 0 <= guidance < float("inf"):
+            raise ExportError(f"guidance_scale={guidance} is not a number from 0.")
 
 
 def export(
@@ -107,7 +109,8 @@ def export(
                 name = message["component"]
                 tracker.at(name, message["stage"])
                 if message["stage"] == "done":
-                    checks[name] = _check(name, folder, scratch, wanted, run)
+                    tolerance = TOLERANCE[_precision(source, name, wanted)]
+                    checks[name] = _check(name, folder, scratch, tolerance, run)
                     preview = _preview(message) or preview
                     tracker.at(name, "checked")
         shutil.rmtree(scratch)
@@ -138,11 +141,13 @@ def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Pat
     ]
 
 
-def _check(name: str, folder: Path, scratch: Path, options: ExportOptions, run: Run) -> Parity:
+def _check(name: str, folder: Path, scratch: Path, tolerance: float, run: Run) -> Parity:
     references = scratch / f"{name}.safetensors"
-    return parity.check(
-        name, folder / name / "model.onnx", references, TOLERANCE[options.precision], run
-    )
+    return parity.check(name, folder / name / "model.onnx", references, tolerance, run)
+
+
+def _precision(source: Checkpoint, name: str, options: ExportOptions) -> Precision:
+    return source.precision(COMPONENTS[name].folder, options.precision)
 
 
 def _preview(message: Message) -> Preview | None:
@@ -155,8 +160,7 @@ def _preview(message: Message) -> Preview | None:
 def _manifest(
     source: Checkpoint, options: ExportOptions, checks: Mapping[str, Parity], preview: Preview
 ) -> Manifest:
-    unet, vae = source.models["unet"].config, source.models["vae"].config
-    height, width = default_size(unet, vae)
+    vae = source.config("vae")
     return Manifest(
         format_version=FORMAT_VERSION,
         sdopt_version=sdopt.__version__,
@@ -165,7 +169,7 @@ def _manifest(
         latent_channels=vae["latent_channels"],
         vae_scale_factor=vae_scale_factor(vae),
         scaling_factor=scaling_factor(vae),
-        defaults=Defaults(height, width, options.num_inference_steps, options.guidance_scale),
+        defaults=_defaults(source, options),
         scheduler=source.scheduler,
         tokenizers=source.tokenizers,
         components={
@@ -173,19 +177,39 @@ def _manifest(
             for name in source.family.components
         },
         preview=preview,
-        notes=source.notes,
+        notes=(*source.notes, *_upcast_notes(source, options)),
         files={},
+        zero_negative_prompt=source.zero_negative_prompt,
+    )
+
+
+def _defaults(source: Checkpoint, options: ExportOptions) -> Defaults:
+    family, (steps, guidance) = source.family, (options.num_inference_steps, options.guidance_scale)
+    height, width = default_size(source.config("unet"), source.config("vae"))
+    return Defaults(
+        height=height,
+        width=width,
+        num_inference_steps=family.num_inference_steps if steps is None else steps,
+        guidance_scale=family.guidance_scale if guidance is None else guidance,
+    )
+
+
+def _upcast_notes(source: Checkpoint, options: ExportOptions) -> tuple[str, ...]:
+    if source.precision("vae", options.precision) == options.precision:
+        return ()
+    return (
+        "The VAE computes in fp32, because it overflows in fp16: vae/config.json says "
+        "force_upcast=true.",
     )
 
 
 def _component(name: str, source: Checkpoint, options: ExportOptions, check: Parity) -> Component:
-    row, dtype = COMPONENTS[name], FLOAT[options.precision]
-    config = source.models[row.folder].config
+    row, precision = COMPONENTS[name], _precision(source, name, options)
     return Component(
         model=f"{name}/model.onnx",
-        inputs=row.inputs(config, dtype),
-        outputs=row.outputs(config, dtype),
-        precision=options.precision,
+        inputs=row.inputs(source, FLOAT[precision]),
+        outputs=row.outputs(source, FLOAT[precision]),
+        precision=precision,
         opset=options.opset,
         parity=check,
         reference=f"{name}/reference.safetensors",
