@@ -9,6 +9,7 @@
     │   ├── UnknownNameError                    of an engine, say; with the nearest name
     │   │   └── UnknownSchedulerError
     │   ├── UnsupportedSchedulerConfigError     a known setting with a value that is refused
+    │   ├── ConceptFileError                    a textual inversion that cannot be read
     │   └── ShapeOutOfProfileError              valid, but the engine was built smaller
     ├── BundleError                             what lies on disk is not a bundle we can trust
     │   ├── BundleNotFoundError
@@ -108,6 +109,14 @@ class UnsupportedSchedulerConfigError(RequestError):
                 f"Scheduler setting {key}={value!r} is not supported", f"It is {allowed}", hint
             )
         )
+
+
+class ConceptFileError(RequestError):
+    """A file that holds no textual inversion that can be used."""
+
+    def __init__(self, path: Path, problem: str, hint: str = "") -> None:
+        self.path, self.problem, self.hint = path, problem, hint
+        super().__init__(_sentences(f"Textual inversion {path}: {problem}", hint))
 
 
 class ShapeOutOfProfileError(RequestError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -12,6 +13,8 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import Manifest
 from sdopt.engines.catalog import open_engine
 from sdopt.engines.contract import Engine
+from sdopt.errors import UnknownNameError
+from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result
 from sdopt.runtime.images import LatentPreview
@@ -84,7 +87,8 @@ class Pipeline:
         }
         self.tokenizer = tokenizers[manifest.tokenizers[0]]
         prompts = self._prompt_encoder(tokenizers)
-        self._rules = _rules(manifest, prompts.shape, default_negative_prompt)
+        self._prompts = prompts
+        self._rules = _rules(manifest, prompts, default_negative_prompt)
         self._text_to_image = TextToImage(
             prompts=prompts,
             unet=self._open("unet"),
@@ -129,6 +133,41 @@ class Pipeline:
         """
         return self._text_to_image.start(request, previews=previews)
 
+    @property
+    def concepts(self) -> tuple[Concept, ...]:
+        """What prompts can name by textual inversion."""
+        return self._prompts.concepts
+
+    def load_textual_inversion(self, path: str | Path, token: str | None = None) -> Concept:
+        """Read a concept, which prompts and negative prompts can name from now on.
+
+        Args:
+            path: A safetensors file. See :func:`sdopt.runtime.concept_file.read_concept`.
+            token: The trigger word. Default: what the file says, or the file's name.
+
+        Raises:
+            ConceptFileError: The file holds no concept.
+            InvalidValueError: The concept does not fit the bundle, or its word is taken.
+        """
+        concept = read_concept(path, token)
+        self._use((*self.concepts, concept))
+        return concept
+
+    def unload_textual_inversion(self, token: str) -> None:
+        """Forget a concept.
+
+        Raises:
+            UnknownNameError: No concept has this trigger word.
+        """
+        tokens = [concept.token for concept in self.concepts]
+        if token not in tokens:
+            raise UnknownNameError("concept", token, tokens)
+        self._use([concept for concept in self.concepts if concept.token != token])
+
+    def _use(self, concepts: Sequence[Concept]) -> None:
+        self._prompts.use(concepts)
+        self._rules = replace(self._rules, concepts=self._prompts.concepts)
+
     def _prompt_encoder(self, tokenizers: Mapping[str, ClipTokenizer]) -> PromptEncoder:
         family = self.bundle.family
         encoders = {part.component: self._open(part.component) for part in family.text_encodings}
@@ -142,14 +181,15 @@ class Pipeline:
 
 
 def _rules(
-    manifest: Manifest, prompt_shape: tuple[int, int], default_negative_prompt: str
+    manifest: Manifest, prompts: PromptEncoder, default_negative_prompt: str
 ) -> RequestRules:
     return RequestRules(
         defaults=manifest.defaults,
         size_multiple=manifest.vae_scale_factor,
         scheduler=manifest.scheduler,
-        embeds=EmbedsRule(*prompt_shape),
+        embeds=EmbedsRule(*prompts.shape),
         default_negative_prompt=default_negative_prompt,
+        max_clip_skip=prompts.max_clip_skip,
     )
 
 

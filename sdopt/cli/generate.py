@@ -24,6 +24,16 @@ import click
     "--negative", "negative_prompt", metavar="TEXT", help="What the pictures shall not show."
 )
 @click.option(
+    "--clip-skip", type=int, metavar="N", help="Leave out the text encoder's last N layers."
+)
+@click.option(
+    "--embedding",
+    "embeddings",
+    multiple=True,
+    metavar="FILE[=WORD]",
+    help="A textual inversion that prompts can name, by WORD or its own trigger word.",
+)
+@click.option(
     "--steps",
     "num_inference_steps",
     type=int,
@@ -56,13 +66,23 @@ import click
     "--json", "as_json", is_flag=True, help="Print settings, seeds, timings and paths as JSON."
 )
 def command(
-    bundle: str, prompts: tuple[str, ...], output: Path, engine: str, as_json: bool, **options: Any
+    *,
+    bundle: str,
+    prompts: tuple[str, ...],
+    output: Path,
+    embeddings: tuple[str, ...],
+    engine: str,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Make pictures of each PROMPT with BUNDLE, a folder or a carried model such as "shapes"."""
     import sdopt
     from sdopt.cli.pictures import run_with_progress, save_pictures, summary
 
     pipeline = sdopt.load(bundle, engine=engine)
+    for embedding in embeddings:
+        file, _, word = embedding.partition("=")
+        pipeline.load_textual_inversion(file, word or None)
     given = {name: value for name, value in options.items() if value is not None}
     result = run_with_progress(pipeline, pipeline.request(list(prompts), **given))
     paths = save_pictures(result, output)

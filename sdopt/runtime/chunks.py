@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdopt.bundle.families import LongPrompts
+from sdopt.runtime.concepts import ConceptTable
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.prompt_syntax import Segment
 from sdopt.runtime.tokenizer import ClipTokenizer
@@ -53,6 +54,7 @@ class _Token(NamedTuple):
     id: int
     weight: float
     start: int
+    joined: bool
 
 
 class Chunker:
@@ -60,11 +62,16 @@ class Chunker:
 
     A chunk ends where it is full, at a BREAK, or at the last comma within ``COMMA_BACKTRACK``
     tokens of its end if the token that no longer fits is not a comma itself. Where a family reads
-    one chunk alone, that one is filled to its end.
+    one chunk alone, that one is filled to its end. A concept of several vectors stays whole.
     """
 
-    def __init__(self, tokenizer: ClipTokenizer, long_prompts: LongPrompts = "chunk") -> None:
-        self._tokenizer, self._long_prompts = tokenizer, long_prompts
+    def __init__(
+        self,
+        tokenizer: ClipTokenizer,
+        long_prompts: LongPrompts = "chunk",
+        concepts: ConceptTable | None = None,
+    ) -> None:
+        self._tokenizer, self._long_prompts, self._concepts = tokenizer, long_prompts, concepts
         self._size = tokenizer.max_length - 2
         self._comma = tokenizer.id_of(",</w>")
         self._backtrack = min(COMMA_BACKTRACK, self._size) if long_prompts == "chunk" else 0
@@ -101,8 +108,8 @@ class Chunker:
 
     def _tokens(self, segment: Segment, start: int) -> Iterator[_Token]:
         for piece in segment:
-            for token in self._tokenizer.tokens(piece.text):
-                yield _Token(token.id, piece.weight, start + token.start)
+            for token in (self._concepts or self._tokenizer).tokens(piece.text):
+                yield _Token(token.id, piece.weight, start + token.start, token.joined)
             start += len(piece.text)
 
     def _split(self, tokens: list[_Token]) -> list[list[_Token]]:
@@ -115,6 +122,8 @@ class Chunker:
 
     def _end(self, tokens: list[_Token], full: int) -> int:
         """Return where a chunk ends that is full before token ``full``: there, or at a comma."""
+        if tokens[full].joined:
+            return next(end for end in range(full, -1, -1) if not tokens[end].joined)
         if tokens[full].id == self._comma:
             return full
         near = range(full, full - self._backtrack, -1)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sdopt.bundle.families import LongPrompts, TextEncoding
-from sdopt.runtime.chunks import Chunk, Chunker
+from sdopt.errors import InvalidValueError
 from sdopt.runtime.clock import EngineClock
-from sdopt.runtime.ports import Call, Engine, FloatArray, dtype_of
+from sdopt.runtime.concept_file import Concept
+from sdopt.runtime.ports import Engine, FloatArray
 from sdopt.runtime.prompt_embeds import Prompt, PromptEmbeds
 from sdopt.runtime.prompt_syntax import parse_prompt
+from sdopt.runtime.text_encoder import TextEncoder
 from sdopt.runtime.tokenizer import ClipTokenizer
-from sdopt.runtime.weighting import weigh
 
 _KEPT_PROMPTS = 64
 
@@ -32,6 +33,7 @@ class PromptEncoder:
 
     Attributes:
         clock: Time spent inside text encoder calls so far.
+        concepts: What prompts can name beside the vocabulary; see :meth:`use`.
     """
 
     def __init__(
@@ -43,23 +45,52 @@ class PromptEncoder:
         long_prompts: LongPrompts = "chunk",
         kept_prompts: int = _KEPT_PROMPTS,
     ) -> None:
-        self._parts = [
-            _BoundEncoder(
-                Chunker(tokenizers[e.tokenizer], long_prompts), encoders[e.component], e.output
-            )
+        self._encoders = [
+            TextEncoder(e, tokenizers[e.tokenizer], encoders[e.component], long_prompts)
             for e in encodings
         ]
         self._kept_prompts = kept_prompts
-        self._encoded: OrderedDict[str, _Encoded] = OrderedDict()
+        self._encoded: OrderedDict[tuple[str, int], _Encoded] = OrderedDict()
+        self.concepts: tuple[Concept, ...] = ()
         self.clock = EngineClock()
 
     @property
     def shape(self) -> tuple[int, int]:
         """(length, dim) of the embeddings of one chunk."""
-        return self._parts[0].shape[0], sum(part.shape[1] for part in self._parts)
+        return self._encoders[0].chunk_length, sum(encoder.width for encoder in self._encoders)
 
-    def encode(self, prompt: Prompt) -> FloatArray:
+    @property
+    def max_clip_skip(self) -> int:
+        """How many of the text encoders' last layers can be left out."""
+        return min(encoder.max_clip_skip for encoder in self._encoders)
+
+    def use(self, concepts: Sequence[Concept]) -> None:
+        """Know these concepts from now on, and no others.
+
+        Raises:
+            InvalidValueError: One fits no text encoder, two have one trigger word, or the bundle
+                takes no concepts; then nothing has changed.
+        """
+        taken = Counter(concept.token.lower() for concept in concepts)
+        for concept in concepts:
+            if taken[concept.token.lower()] > 1:
+                hint = "Give one of the two another trigger word"
+                allowed = "not the trigger word of two concepts"
+                raise InvalidValueError("token", concept.token, allowed, hint)
+        before, self.concepts = self.concepts, tuple(concepts)
+        try:
+            self._announce_concepts()
+        except InvalidValueError:
+            self.concepts = before
+            self._announce_concepts()
+            raise
+
+    def encode(self, prompt: Prompt, clip_skip: int = 0) -> FloatArray:
         """Encode a prompt.
+
+        Args:
+            prompt: A text, or what was encoded elsewhere.
+            clip_skip: How many of the text encoders' last layers to leave out; for texts.
 
         Returns:
             (length × chunks, dim) float32, read-only.
@@ -70,15 +101,18 @@ class PromptEncoder:
         """
         if isinstance(prompt, PromptEmbeds):
             return prompt.values
-        encoded = self._encoded.pop(prompt, None) or self._encode(prompt)
-        self._encoded[prompt] = encoded
+        key = prompt, clip_skip
+        encoded = self._encoded.pop(key, None) or self._encode(prompt, clip_skip)
+        self._encoded[key] = encoded
         while len(self._encoded) > self._kept_prompts:
             self._encoded.popitem(last=False)
         if encoded.cut:
-            _warn_of_cut(self._parts[0].shape[0] - 2, encoded.cut)
+            _warn_of_cut(self.shape[0] - 2, encoded.cut)
         return encoded.embeds
 
-    def encode_pair(self, prompt: Prompt, negative_prompt: Prompt) -> tuple[FloatArray, FloatArray]:
+    def encode_pair(
+        self, prompt: Prompt, negative_prompt: Prompt, clip_skip: int = 0
+    ) -> tuple[FloatArray, FloatArray]:
         """Encode a prompt and its negative, the shorter one followed by empty chunks.
 
         This is what the web UI does with "Pad prompt/negative prompt to be same length".
@@ -86,60 +120,38 @@ class PromptEncoder:
         Returns:
             Two arrays of one shape, (length × chunks, dim) float32, read-only.
         """
-        first, second = self.encode(prompt), self.encode(negative_prompt)
-        length = max(len(first), len(second))
-        return self._padded(first, length), self._padded(second, length)
+        pair = [self.encode(text, clip_skip) for text in (prompt, negative_prompt)]
+        length = max(map(len, pair))
+        first, second = (self._padded(embeds, length, clip_skip) for embeds in pair)
+        return first, second
 
-    def _padded(self, embeds: FloatArray, length: int) -> FloatArray:
+    def _padded(self, embeds: FloatArray, length: int, clip_skip: int) -> FloatArray:
         missing = (length - len(embeds)) // self.shape[0]
-        return np.concatenate([embeds, *[self.encode("")] * missing]) if missing else embeds
+        return (
+            np.concatenate([embeds, *[self.encode("", clip_skip)] * missing]) if missing else embeds
+        )
 
-    def _encode(self, prompt: str) -> _Encoded:
+    def _encode(self, prompt: str, clip_skip: int) -> _Encoded:
         segments = parse_prompt(prompt)
-        prompts = [part.chunker(segments) for part in self._parts]
-        count = max(len(chunked.chunks) for chunked in prompts)
+        prompts = [encoder.chunked(segments) for encoder in self._encoders]
+        length = max(len(chunked.chunks) for chunked in prompts)
         columns = [
-            part.encode(chunked.chunks, count, self.clock)
-            for part, chunked in zip(self._parts, prompts, strict=True)
+            encoder.encode(chunked.chunks, length, clip_skip, self.clock)
+            for encoder, chunked in zip(self._encoders, prompts, strict=True)
         ]
         embeds = np.concatenate(columns, axis=-1)
         embeds.flags.writeable = False
         return _Encoded(embeds, max((chunked.cut for chunked in prompts), key=len))
 
+    def _announce_concepts(self) -> None:
+        self._encoded.clear()
+        for encoder in self._encoders:
+            encoder.use(self.concepts)
+
 
 class _Encoded(NamedTuple):
     embeds: FloatArray
     cut: str
-
-
-class _BoundEncoder:
-    """One tokenizer and its text encoder, bound to buffers for one chunk."""
-
-    def __init__(self, chunker: Chunker, encoder: Engine, output: str) -> None:
-        self.chunker = chunker
-        spec = next(spec for spec in encoder.outputs if spec.name == output)
-        width = spec.shape[-1]
-        if not isinstance(width, int):
-            raise TypeError(f"{spec} has no fixed width")
-        length = chunker.chunk_length
-        self._ids = np.zeros((1, length), dtype_of(encoder, "input_ids"))
-        self._hidden = np.empty((1, length, width), spec.dtype)
-        self._call: Call = encoder.bind({"input_ids": self._ids, output: self._hidden})
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self._hidden.shape[1], self._hidden.shape[2]
-
-    def encode(self, chunks: Sequence[Chunk], count: int, clock: EngineClock) -> FloatArray:
-        """Encode chunks, and empty ones behind them up to ``count``."""
-        empty = [self.chunker.empty] * (count - len(chunks))
-        return np.concatenate([self._encode(chunk, clock) for chunk in (*chunks, *empty)])
-
-    def _encode(self, chunk: Chunk, clock: EngineClock) -> FloatArray:
-        self._ids[:] = chunk.input_ids
-        clock.run(self._call)
-        hidden = self._hidden[0].astype(np.float32)
-        return weigh(hidden, chunk.weights) if chunk.is_weighted else hidden
 
 
 def _warn_of_cut(tokens: int, cut: str) -> None:

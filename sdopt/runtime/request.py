@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from sdopt.bundle.manifest import Defaults
-from sdopt.errors import InvalidSizeError, InvalidValueError, unknown_name
+from sdopt.errors import InvalidValueError, unknown_name
+from sdopt.runtime.concept_file import Concept
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.prompt_checks import choose_negative, choose_prompts
 from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, prompt_as_json
+from sdopt.runtime.request_checks import (
+    check_clip_skip,
+    check_guidance,
+    check_images,
+    check_side,
+    choose_seed,
+)
 from sdopt.runtime.schedulers import Plan, compile_plan
-
-MAX_SEED = 2**32 - 1
-SMALLEST_SIDE = 64
-"""Pixels. Below 64×64 torch draws its noise by another algorithm (schedulers.md)."""
 
 
 class RequestOptions(TypedDict, total=False):
@@ -29,6 +31,8 @@ class RequestOptions(TypedDict, total=False):
         negative_prompt: What no picture shall show; needs a guidance scale above 1. Default: the
             pipeline's, which is "" unless its operator says otherwise.
         negative_prompt_embeds: The same, encoded, in place of the text.
+        clip_skip: How many of the text encoder's last layers to leave out, as in diffusers: 1 here
+            is the web UI's 2. Default 0.
         num_inference_steps: 1 to 1000. Default: the bundle's.
         guidance_scale: At least 0; 1 and below switch guidance off. Default: the bundle's.
         scheduler: A public name or a diffusers class name. Default: the bundle's own.
@@ -42,6 +46,7 @@ class RequestOptions(TypedDict, total=False):
     prompt_embeds: FloatArray | None
     negative_prompt: str | None
     negative_prompt_embeds: FloatArray | None
+    clip_skip: int
     num_inference_steps: int
     guidance_scale: float
     scheduler: str | None
@@ -59,6 +64,8 @@ class GenerationRequest:
     Attributes:
         prompts: At least one; ``num_images_per_prompt`` pictures are made of each.
         negative_prompt: What the pictures shall not show.
+        clip_skip: How many of the text encoder's last layers are left out.
+        concepts: What the prompts could name, by textual inversion.
         plan: Its scheduler, compiled.
         num_inference_steps: What the plan was compiled for.
         eta: What the plan was compiled for.
@@ -72,6 +79,8 @@ class GenerationRequest:
 
     prompts: tuple[Prompt, ...]
     negative_prompt: Prompt
+    clip_skip: int
+    concepts: tuple[Concept, ...]
     plan: Plan
     num_inference_steps: int
     eta: float
@@ -108,6 +117,8 @@ class GenerationRequest:
         return {
             **prompt_as_json("prompt", self.prompt_of(index)),
             **prompt_as_json("negative_prompt", self.negative_prompt),
+            "clip_skip": self.clip_skip,
+            "concepts": {concept.token: concept.sha256 for concept in self.concepts},
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": self.plan.name,
@@ -128,6 +139,8 @@ class RequestRules:
         scheduler: Its ``scheduler_config.json``.
         embeds: Which encoded prompts it takes.
         default_negative_prompt: Used with guidance where a request gives none.
+        max_clip_skip: How many layers its text encoders can leave out.
+        concepts: What prompts can name beside the vocabulary.
     """
 
     defaults: Defaults
@@ -135,6 +148,8 @@ class RequestRules:
     scheduler: Mapping[str, object]
     embeds: EmbedsRule = field(default_factory=EmbedsRule)
     default_negative_prompt: str = ""
+    max_clip_skip: int = 0
+    concepts: tuple[Concept, ...] = ()
 
     def request(
         self, prompt: str | Sequence[str] | None, options: RequestOptions
@@ -155,6 +170,8 @@ class RequestRules:
         return GenerationRequest(
             prompts=prompts,
             negative_prompt=self._negative(options, guidance_scale),
+            clip_skip=self._clip_skip(options),
+            concepts=self.concepts,
             plan=compile_plan(self.scheduler, steps, scheduler=options.get("scheduler"), eta=eta),
             num_inference_steps=steps,
             eta=eta,
@@ -172,13 +189,14 @@ class RequestRules:
         if height is None or width is None:
             missing, given = ("height", "width") if height is None else ("width", "height")
             raise InvalidValueError(missing, None, f"required where {given} is given")
-        return self._side("height", height), self._side("width", width)
+        multiple = self.size_multiple
+        return check_side("height", height, multiple), check_side("width", width, multiple)
 
-    def _side(self, name: str, value: object) -> int:
-        side = whole_number(name, value, f"a multiple of {self.size_multiple}")
-        if side < SMALLEST_SIDE or side % self.size_multiple:
-            raise InvalidSizeError(name, side, self.size_multiple, SMALLEST_SIDE)
-        return side
+    def _clip_skip(self, options: RequestOptions) -> int:
+        clip_skip = check_clip_skip(options.get("clip_skip", 0), self.max_clip_skip)
+        if clip_skip and options.get("prompt_embeds") is not None:
+            raise InvalidValueError("clip_skip", clip_skip, "0 where prompt_embeds is given")
+        return clip_skip
 
     def _negative(self, options: RequestOptions, guidance_scale: float) -> Prompt:
         return choose_negative(
@@ -188,56 +206,6 @@ class RequestRules:
             default=self.default_negative_prompt,
             guidance_scale=guidance_scale,
         )
-
-
-def check_images(value: object) -> int:
-    """Return a number of pictures per prompt, if it is one."""
-    return _within(
-        "num_images_per_prompt",
-        whole_number("num_images_per_prompt", value, "a whole number"),
-        1,
-        1000,
-    )
-
-
-def check_guidance(value: object) -> float:
-    """Return a guidance scale, if it is one: finite and at least 0."""
-    if (
-        not isinstance(value, (int, float))
-        or isinstance(value, bool)
-        or not (math.isfinite(value) and value >= 0)
-    ):
-        raise InvalidValueError("guidance_scale", value, "a finite number of at least 0")
-    return float(value)
-
-
-def choose_seed(value: object, num_images: int) -> int:
-    """Return the seed of the first picture: the given one, or a drawn one.
-
-    Raises:
-        InvalidValueError: It is no integer, or some picture's seed would lie outside 0..2**32-1.
-    """
-    if value is None:
-        return secrets.randbelow(MAX_SEED + 2 - num_images)
-    allowed = f"a whole number from 0 to {MAX_SEED + 1 - num_images}"
-    seed = whole_number("seed", value, allowed)
-    if not 0 <= seed <= MAX_SEED + 1 - num_images:
-        hint = f"Picture i of {num_images} uses seed + i" if num_images > 1 else ""
-        raise InvalidValueError("seed", seed, allowed, hint)
-    return seed
-
-
-def whole_number(name: str, value: object, allowed: str) -> int:
-    """Return an int, or a NumPy integer as an int; anything else (bool, 4.0, "4") is refused."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidValueError(name, value, allowed)
-    return int(value.__index__())
-
-
-def _within(name: str, value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise InvalidValueError(name, value, f"a whole number from {least} to {most}")
-    return value
 
 
 def _refuse_unknown(options: Mapping[str, object]) -> None:

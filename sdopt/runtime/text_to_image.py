@@ -128,8 +128,8 @@ class TextToImage:
         self, request: GenerationRequest, prompt: Prompt
     ) -> tuple[FloatArray, FloatArray | None]:
         if not request.guided:
-            return self._prompts.encode(prompt), None
-        return self._prompts.encode_pair(prompt, request.negative_prompt)
+            return self._prompts.encode(prompt, request.clip_skip), None
+        return self._prompts.encode_pair(prompt, request.negative_prompt, request.clip_skip)
 
     def _loop(self, latent_shape: tuple[int, int, int], length: int) -> DenoisingLoop:
         """Return the loop for a size and prompt length; those used last keep their buffers."""

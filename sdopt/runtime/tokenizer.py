@@ -27,10 +27,17 @@ _DEFAULT_TOKENS = {
 
 
 class Token(NamedTuple):
-    """A token's id, and where in the text it begins."""
+    """One token of a text.
+
+    Attributes:
+        id: In the vocabulary; negative for a vector of a concept.
+        start: Where in the text it begins.
+        joined: Whether it belongs to the token before it, so that nothing may part them.
+    """
 
     id: int
     start: int
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from sdopt.bundle.carried import locate
 
@@ -27,6 +29,8 @@ def test_one_picture(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert json.loads(image.info["sdopt"]) == {
             "prompt": PROMPT,
             "negative_prompt": "",
+            "clip_skip": 0,
+            "concepts": {},
             "num_inference_steps": 2,
             "guidance_scale": 3.0,
             "scheduler": "ddim",
@@ -43,6 +47,20 @@ def test_the_same_command_gives_the_same_bytes(cli: Cli, tmp_path: Path) -> None
             cli("generate", "shapes", PROMPT, "--steps", 2, "--seed", 5, "-o", tmp_path / name) == 0
         )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_textual_inversion_and_clip_skip(cli: Cli, tmp_path: Path) -> None:
+    vectors = np.full((2, 128), 0.5, np.float32)
+    save_file({"emb_params": vectors}, tmp_path / "odd.safetensors")
+    plain, with_concept, skipped = (tmp_path / f"{name}.png" for name in "abc")
+    same = ["generate", "shapes", "a strange circle", "--steps", 2, "--seed", 5]
+    embedding = f"{tmp_path / 'odd.safetensors'}=strange"
+    assert cli(*same, "-o", plain) == 0
+    assert cli(*same, "--embedding", embedding, "-o", with_concept) == 0
+    assert cli(*same, "--clip-skip", 1, "-o", skipped) == 0
+    assert len({path.read_bytes() for path in (plain, with_concept, skipped)}) == 3
+    with Image.open(with_concept) as image:
+        assert json.loads(image.info["sdopt"])["concepts"].keys() == {"strange"}
 
 
 def test_several_prompts_and_pictures(

@@ -162,6 +162,7 @@ def test_fp16_computes_in_fp16_with_a_timestep_in_fp32(tiny: Tiny, export_part: 
             "timestep": single,
             "encoder_hidden_states": half,
             "input_ids": integer,
+            "concept_embeds": half,
         }
         assert types == {name: kinds[name] for name in types}
         assert all(v.type.tensor_type.elem_type == half for v in model.graph.output)

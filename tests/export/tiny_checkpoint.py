@@ -120,8 +120,12 @@ def inputs() -> dict[str, list[dict[str, Any]]]:
         return random.standard_normal(shape, np.float32)
 
     ids = random.integers(0, 500, (3, TOKENS))
+    with_concepts = np.where(random.random(ids.shape) < 0.2, -1 - ids % 4, ids)
     return {
-        "text_encoder": [{"input_ids": ids[:1]}, {"input_ids": ids}],
+        "text_encoder": [
+            {"input_ids": ids[:1], "concept_embeds": np.zeros((1, WIDTH), np.float32)},
+            {"input_ids": with_concepts, "concept_embeds": normal(4, WIDTH)},
+        ],
         "unet": [
             {
                 "sample": normal(batch, 4, height, width),
@@ -137,12 +141,23 @@ def inputs() -> dict[str, list[dict[str, Any]]]:
 
 def calls(models: Mapping[str, Any]) -> dict[str, Callable[..., dict[str, Any]]]:
     """Call the models as diffusers' own pipeline does, without any of sdopt's wrappers."""
+    import torch
 
-    def text_encoder(input_ids: Any) -> dict[str, Any]:
-        out = models["text_encoder"](input_ids, output_hidden_states=True)
+    def text_encoder(input_ids: Any, concept_embeds: Any) -> dict[str, Any]:
+        encoder = models["text_encoder"]
+        known = encoder.get_input_embeddings()
+        table = torch.cat([known.weight, concept_embeds])  # as a larger vocabulary
+        encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(table))
+        input_ids = torch.where(input_ids < 0, len(known.weight) - 1 - input_ids, input_ids)
+        out = encoder(input_ids, output_hidden_states=True)
+        encoder.set_input_embeddings(known)
         hidden = {f"hidden_states.{index}": h for index, h in enumerate(out.hidden_states)}
         named = {"last_hidden_state": out.last_hidden_state, "pooler_output": out.pooler_output}
-        return {**named, **hidden}
+        normed = {
+            f"normed_hidden_states.{index}": encoder.final_layer_norm(h)
+            for index, h in enumerate(out.hidden_states[1:-1], start=1)
+        }
+        return {**named, **hidden, **normed}
 
     return {
         "text_encoder": text_encoder,

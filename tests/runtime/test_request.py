@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ RULES = RequestRules(
     defaults=Defaults(height=96, width=104, num_inference_steps=30, guidance_scale=4.0),
     size_multiple=8,
     scheduler={"_class_name": "PNDMScheduler", "skip_prk_steps": True},
+    max_clip_skip=2,
 )
 
 
@@ -123,6 +125,18 @@ def test_a_numpy_integer_is_a_whole_number() -> None:
             "num_images_per_prompt is a whole number from 1 to 1000.",
         ),
         (
+            {"clip_skip": 3},
+            "clip_skip=3 is not allowed. clip_skip is a whole number from 0 to 2.",
+        ),
+        (
+            {"clip_skip": "1"},
+            "clip_skip='1' is not allowed. clip_skip is a whole number.",
+        ),
+        (
+            {"clip_skip": 1, "prompt": None, "prompt_embeds": np.zeros((77, 768), np.float32)},
+            "clip_skip=1 is not allowed. clip_skip is 0 where prompt_embeds is given.",
+        ),
+        (
             {"prompt": []},
             "prompt=[] is not allowed. prompt is a text, or a sequence of at least one text.",
         ),
@@ -138,6 +152,16 @@ def test_what_cannot_be_done_is_refused(options: dict[str, Any], message: str) -
         ask(**options)
     assert str(caught.value).startswith(message)
     assert caught.value.http_status == 400
+
+
+def test_without_layers_to_choose_from_clip_skip_is_refused() -> None:
+    rules = replace(RULES, max_clip_skip=0)
+    with pytest.raises(RequestError) as caught:
+        rules.request("a cat", {"clip_skip": 1})
+    assert str(caught.value) == (
+        "clip_skip=1 is not allowed. clip_skip is 0 for this bundle, whose text encoders offer "
+        "their last layer only. Export the checkpoint again with this version of sdopt."
+    )
 
 
 def test_an_unknown_option_is_a_type_error_with_the_nearest_name() -> None:

@@ -11,17 +11,19 @@ from sdopt.bundle.tensors import TensorSpec
 from sdopt.runtime.ports import Array, Call, FloatArray
 
 DIM = 8
-ENCODING = TextEncoding("tokenizer", "text_encoder", "last_hidden_state")
+ENCODING = TextEncoding("tokenizer", "text_encoder", "normed_hidden_states")
 
 
 class ToyTextEncoder:
     """Counts how often it runs."""
 
-    inputs = (TensorSpec("input_ids", "int64", ("batch", 77)),)
     outputs = (TensorSpec("last_hidden_state", "float32", ("batch", 77, DIM)),)
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_concepts: bool = True) -> None:
         self.runs = 0
+        input_ids = TensorSpec("input_ids", "int64", ("batch", 77))
+        concept_embeds = TensorSpec("concept_embeds", "float32", ("concepts", DIM))
+        self.inputs = (input_ids, concept_embeds) if takes_concepts else (input_ids,)
 
     def bind(self, buffers: Mapping[str, Array]) -> Call:
         ids, hidden = buffers["input_ids"], buffers["last_hidden_state"]
