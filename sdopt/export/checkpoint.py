@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A diffusers folder in which everything that export needs is there.
+    """A checkpoint in which everything that export needs is there.
 
     Attributes:
-        path: The folder.
+        path: The folder, or the single file.
         family: What kind of pipeline it is.
         models: By folder name.
         scheduler: ``scheduler_config.json``.
         tokenizers: Folder names.
         zero_negative_prompt: Whether a negative prompt that is not given means zeros.
         notes: What is in the checkpoint and is not exported, for people.
+        documents: What goes into the bundle as it is: by its path there, the file or its text.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Checkpoint:
     tokenizers: tuple[str, ...]
     zero_negative_prompt: bool
     notes: tuple[str, ...]
+    documents: Mapping[str, Path | str]
 
     @classmethod
     def read(cls, path: Path, variant: str | None = None) -> Checkpoint:
@@ -92,8 +94,9 @@ class Checkpoint:
             models=models,
             scheduler=_read_json(path / _SCHEDULER),
             tokenizers=tokenizers,
-            zero_negative_prompt=_zero_negative_prompt(family, index),
+            zero_negative_prompt=zero_negative_prompt(family, index),
             notes=_notes(index),
+            documents=_documents(path, models, tokenizers),
         )
 
     def config(self, folder: str) -> Mapping[str, Any]:
@@ -109,17 +112,6 @@ class Checkpoint:
         """
         upcast = folder == "vae" and self.config("vae").get("force_upcast", True)
         return "fp32" if upcast and self.family.pooled else asked
-
-    def configuration_files(self) -> list[str]:
-        """List every file that is copied into the bundle as it is, relative to the checkpoint."""
-        models = [f"{name}/config.json" for name in self.models]
-        tokenizers = [
-            file.relative_to(self.path).as_posix()
-            for folder in self.tokenizers
-            for file in sorted((self.path / folder).iterdir())
-            if file.suffix in (".json", ".txt") and file.is_file()
-        ]
-        return [_INDEX, _SCHEDULER, *models, *tokenizers]
 
 
 _WANTED = (
@@ -158,7 +150,7 @@ def _document(path: Path, folder: str) -> Mapping[str, Any]:
     return _read_json(file) if file.is_file() else {}
 
 
-def _zero_negative_prompt(family: Family, index: Mapping[str, Any]) -> bool:
+def zero_negative_prompt(family: Family, index: Mapping[str, Any]) -> bool:
     """Read a setting that pipelines with pooled prompts have, and that is on where it is absent."""
     return family.pooled is not None and bool(index.get("force_zeros_for_empty_prompt", True))
 
@@ -178,6 +170,19 @@ def _read_model(path: Path, row: ModelFolder, variant: str | None) -> Model:
     return Model(
         row.folder, folder, row.model_class, config, find_weights(folder, row.weights, variant)
     )
+
+
+def _documents(
+    path: Path, models: Mapping[str, Model], tokenizers: Sequence[str]
+) -> dict[str, Path | str]:
+    settings = [f"{name}/config.json" for name in models]
+    words = [
+        file.relative_to(path).as_posix()
+        for folder in tokenizers
+        for file in sorted((path / folder).iterdir())
+        if file.suffix in (".json", ".txt") and file.is_file()
+    ]
+    return {name: path / name for name in (_INDEX, _SCHEDULER, *settings, *words)}
 
 
 def _check_tokenizer(path: Path, folder: str) -> None:

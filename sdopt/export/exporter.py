@@ -17,6 +17,7 @@ from sdopt.bundle.manifest import (
     Manifest,
     Parity,
     Precision,
+    PredictionType,
     Preview,
 )
 from sdopt.bundle.writer import seal, writing_aside
@@ -28,6 +29,7 @@ from sdopt.export.jobs import Job
 from sdopt.export.parity import Run
 from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
+from sdopt.export.sources import read_checkpoint
 from sdopt.export.workers import Message, running
 
 OPSETS = (18, 19, 20)
@@ -43,6 +45,7 @@ class ExportOptions:
         opset: The ONNX opset of the graphs, one of :data:`OPSETS`.
         variant: Of the checkpoint's weight files, such as ``"fp16"``. None takes the files without
             a variant or, where there are none, the only variant that there is.
+        prediction_type: What the UNet predicts, for single files that do not say.
         num_inference_steps: What the bundle's requests mean where they do not say; None for what
             is usual in the family.
         guidance_scale: Likewise.
@@ -51,6 +54,7 @@ class ExportOptions:
     precision: Precision = "fp32"
     opset: int = 18
     variant: str | None = None
+    prediction_type: PredictionType | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
 
@@ -59,6 +63,9 @@ class ExportOptions:
             raise ExportError(_choices("precision", self.precision, get_args(Precision)))
         if self.opset not in OPSETS:
             raise ExportError(_choices("opset", self.opset, OPSETS))
+        if self.prediction_type not in (None, *get_args(PredictionType)):
+            choices = get_args(PredictionType)
+            raise ExportError(_choices("prediction_type", self.prediction_type, choices))
         steps, guidance = self.num_inference_steps, self.guidance_scale
         if steps is not None and not 1 <= steps <= 1000:
             raise ExportError(f"num_inference_steps={steps} is not 1 to 1000.")
@@ -77,7 +84,7 @@ def export(
     """Export a checkpoint to ONNX, check every graph against torch, and write a bundle.
 
     Args:
-        checkpoint: A folder in the diffusers layout.
+        checkpoint: A folder in the diffusers layout, or a single safetensors file.
         out: The bundle's folder, which must not exist yet. It appears when all of it is there.
         run: Runs a graph on inputs, for the comparison with torch.
         options: How; None for the defaults.
@@ -96,12 +103,12 @@ def export(
     """
     _check_dependencies()
     opened, wanted = Path(checkpoint), options or ExportOptions()
-    source = Checkpoint.read(opened, wanted.variant)
+    source = read_checkpoint(opened, wanted.variant, wanted.prediction_type)
     with writing_aside(Path(out)) as folder:
         scratch = folder / ".scratch"
         scratch.mkdir()
         tracker = Progress(source.family.components, progress)
-        _copy_configuration(source, folder)
+        _write_documents(source, folder)
         checks: dict[str, Parity] = {}
         preview: Preview | None = None
         with running(_jobs(source, wanted, folder, scratch)) as messages:
@@ -126,17 +133,29 @@ def _check_dependencies() -> None:
             raise MissingDependencyError(package, "export")
 
 
-def _copy_configuration(source: Checkpoint, folder: Path) -> None:
-    for name in source.configuration_files():
+def _write_documents(source: Checkpoint, folder: Path) -> None:
+    for name, document in source.documents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.path / name, folder / name)
+        if isinstance(document, str):
+            (folder / name).write_text(document, encoding="utf-8")
+        else:
+            shutil.copyfile(document, folder / name)
 
 
 def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Path) -> list[Job]:
     """Give the largest component a process of its own, and the others one together, beside it."""
     *rest, largest = sorted(source.family.components, key=lambda name: COMPONENTS[name].effort)
     return [
-        Job(source.path, options.variant, names, options.precision, options.opset, folder, scratch)
+        Job(
+            checkpoint=source.path,
+            variant=options.variant,
+            prediction_type=options.prediction_type,
+            components=names,
+            precision=options.precision,
+            opset=options.opset,
+            out=folder,
+            scratch=scratch,
+        )
         for names in ((largest,), tuple(rest))
     ]
 

@@ -119,6 +119,8 @@ def _read(file: WeightFile, tensor: StoredTensor, dtype: torch.dtype) -> torch.T
         read_bytes = opened.readinto(flat.view(torch.uint8).numpy())
     if read_bytes != tensor.end - tensor.begin:
         raise CheckpointError(file.path, "the file changed while it was read", "Try again")
+    if tensor.transposed:
+        flat = flat.reshape(tensor.shape[::-1]).T.contiguous()
     return flat.reshape(tensor.shape).to(dtype)
 
 

@@ -117,7 +117,7 @@ def _dynamic_shapes(module: nn.Module, inputs: Sequence[TensorSpec]) -> tuple[An
     parameters = inspect.signature(module.forward).parameters.values()
     named = sum(p.kind is not inspect.Parameter.VAR_POSITIONAL for p in parameters)
     shapes = _shapes(inputs)
-    return shapes if named == len(parameters) else (*shapes[:named], shapes[named:])
+    return (*shapes[:named], shapes[named:]) if len(shapes) > named else shapes
 
 
 def _shapes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:

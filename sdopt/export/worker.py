@@ -17,11 +17,11 @@ from sdopt.bundle.manifest import Precision
 from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
 from sdopt.export import cases, graph, preview, storage
-from sdopt.export.checkpoint import Checkpoint
 from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
 from sdopt.export.jobs import Job, failure
 from sdopt.export.loading import half_weights, load
 from sdopt.export.settings import scaling_factor, vae_scale_factor
+from sdopt.export.sources import read_checkpoint
 from sdopt.export.trace import trace
 from sdopt.export.wrappers import WRAPPERS, make_traceable
 
@@ -31,7 +31,7 @@ class Exporter:
 
     def __init__(self, job: Job, out: TextIO) -> None:
         self._job, self._out = job, out
-        self._checkpoint = Checkpoint.read(job.checkpoint, job.variant)
+        self._checkpoint = read_checkpoint(job.checkpoint, job.variant, job.prediction_type)
 
     def run(self) -> None:
         """Export every component of the job, and say so."""
@@ -91,7 +91,8 @@ class Exporter:
         from transformers import CLIPTokenizer
 
         encoding = next(e for e in self.family.text_encodings if e.component == component)
-        folder = self._job.checkpoint / encoding.tokenizer
+        written, own = (p / encoding.tokenizer for p in (self._job.out, self._job.checkpoint))
+        folder = written if written.is_dir() else own
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         tokens = self.config(component)["max_position_embeddings"]
         ids = tokenizer(

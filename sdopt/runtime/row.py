@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ class RowRequest:
         negative_prompt_embeds: (length, dim) float32, or None for a row without guidance.
         guidance_scale: ``out = uncond + guidance_scale * (cond - uncond)``, dimensionless; without
             effect where ``negative_prompt_embeds`` is None.
+        conditions: What the UNet takes beside the prompt, by name, such as ``text_embeds``; each
+            (width,) float32.
+        negative_conditions: The same for the row without the prompt.
     """
 
     plan: Plan
@@ -31,6 +35,8 @@ class RowRequest:
     prompt_embeds: FloatArray
     negative_prompt_embeds: FloatArray | None = None
     guidance_scale: float = 1.0
+    conditions: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
+    negative_conditions: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
 
 
 class Row:

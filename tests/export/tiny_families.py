@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from tests.export.tiny_checkpoint import TOKENS, write_tokenizer
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 LEADING = {**NOISE, "steps_offset": 1}
-TRAILING = {**NOISE, "timestep_spacing": "trailing"}
+TRAILING = {**LEADING, "timestep_spacing": "trailing"}
 PNDM = ("PNDMScheduler", {**LEADING, "skip_prk_steps": True})
 DDIM_V = ("DDIMScheduler", {**LEADING, "prediction_type": "v_prediction", "clip_sample": False})
 EULER = ("EulerDiscreteScheduler", {**LEADING, "timestep_spacing": "leading"})
@@ -96,13 +98,15 @@ def build(out: Path, name: str, seed: int) -> None:
     """Write the checkpoint."""
     import torch
 
-    torch.manual_seed(seed)
     family = TINY[name]
-    modules: dict[str, Any] = {"vae": _vae(), "unet": _unet(family)}
+    makers: dict[str, Callable[[], Any]] = {"vae": _vae, "unet": lambda: _unet(family)}
     for encoder in family.encoders:
-        modules[encoder] = _text_encoder(encoder, family, out)
-    for folder, module in modules.items():
-        module.eval().save_pretrained(out / folder)
+        makers[encoder] = partial(_text_encoder, encoder, family, out)
+    modules: dict[str, Any] = {}
+    for folder, make in makers.items():
+        torch.manual_seed(seed)  # each anew, so that families share what is alike
+        modules[folder] = make().eval()
+        modules[folder].save_pretrained(out / folder)
     _scheduler(*family.scheduler).save_pretrained(out / "scheduler")
     _write_index(out, family, modules)
 
