@@ -16,6 +16,7 @@
     │   ├── ManifestError                       sdopt.json says something that it may not say
     │   ├── MissingFileError
     │   ├── TamperedFileError                   size or SHA-256 differs from the manifest
+    │   ├── OnnxFolderError                     another tool's ONNX folder that cannot be used
     │   └── BundleWriteError                    the folder could not be written (exists, disk full)
     ├── ExportError                             a checkpoint could not become a bundle
     │   ├── CheckpointError                     not found, unreadable or of an unknown family
@@ -184,6 +185,14 @@ class TamperedFileError(BundleError):
             f"{actual}, where the manifest says {expected}. "
             "Copy the bundle again, or export the checkpoint again."
         )
+
+
+class OnnxFolderError(BundleError):
+    """An ONNX folder of another tool that is not complete, or of a family that is not known."""
+
+    def __init__(self, path: Path, problem: str, hint: str) -> None:
+        self.path, self.problem, self.hint = path, problem, hint
+        super().__init__(_sentences(f"ONNX folder {path}: {problem}", hint))
 
 
 class BundleWriteError(BundleError):

@@ -10,9 +10,10 @@ from typing import Unpack
 import numpy as np
 
 from sdopt.bundle.bundle import Bundle
-from sdopt.bundle.manifest import Manifest
+from sdopt.bundle.manifest import Manifest, Preview
 from sdopt.engines.catalog import open_engine
 from sdopt.engines.contract import Engine
+from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 from sdopt.errors import UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
@@ -21,7 +22,8 @@ from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.prompt_checks import check_text
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import GenerationRequest, RequestOptions, RequestRules
+from sdopt.runtime.request import GenerationRequest, RequestRules
+from sdopt.runtime.request_options import RequestOptions
 from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 
@@ -88,10 +90,10 @@ class Pipeline:
         self.tokenizer = tokenizers[manifest.tokenizers[0]]
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
-        self._rules = _rules(manifest, prompts, default_negative_prompt)
+        self._rules = _rules(bundle, prompts, default_negative_prompt)
         self._text_to_image = TextToImage(
             prompts=prompts,
-            unet=self._open("unet"),
+            unet=self._open_unet(),
             decoder=LatentDecoder(
                 self._open("vae_decoder"),
                 scaling_factor=manifest.scaling_factor,
@@ -110,7 +112,7 @@ class Pipeline:
         Args:
             prompt: One text or several; none where ``prompt_embeds`` is given. For weights and
                 long prompts see docs/prompts.md.
-            **options: See :class:`sdopt.runtime.request.RequestOptions`.
+            **options: See :class:`sdopt.runtime.request_options.RequestOptions`.
 
         Raises:
             RequestError: A value is not allowed; the message says what is.
@@ -179,20 +181,31 @@ class Pipeline:
         path = self.bundle.component_path(component)
         return open_engine(self.engine, component, path, threads=self._threads)
 
+    def _open_unet(self) -> Engine:
+        unet = self._open("unet")
+        return unet if has_timestep_per_row(unet) else RowTimesteps(unet)
 
-def _rules(
-    manifest: Manifest, prompts: PromptEncoder, default_negative_prompt: str
-) -> RequestRules:
+
+def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str) -> RequestRules:
+    manifest = bundle.manifest
     return RequestRules(
         defaults=manifest.defaults,
         size_multiple=manifest.vae_scale_factor,
         scheduler=manifest.scheduler,
-        embeds=EmbedsRule(*prompts.shape),
+        embeds=EmbedsRule(*prompts.shape, prompts.pooled_dim),
         default_negative_prompt=default_negative_prompt,
         max_clip_skip=prompts.max_clip_skip,
+        family=bundle.family,
+        zero_negative_prompt=manifest.zero_negative_prompt,
     )
 
 
+_LATENTS_AS_COLOURS = Preview(
+    matrix=((0.15, 0, 0), (0, 0.15, 0), (0, 0, 0.15), (0, 0, 0)), bias=(0.5, 0.5, 0.5)
+)
+"""The first three latents as they are: shapes without true colours, where nobody fitted those."""
+
+
 def _preview(manifest: Manifest) -> LatentPreview:
-    preview = manifest.preview
+    preview = manifest.preview or _LATENTS_AS_COLOURS
     return LatentPreview(np.array(preview.matrix, np.float32), np.array(preview.bias, np.float32))

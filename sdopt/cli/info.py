@@ -7,6 +7,7 @@ import json
 import click
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.manifest import Component
 from sdopt.bundle.strict import plain
 
 
@@ -44,7 +45,7 @@ def _facts(bundle: Bundle) -> dict[str, str]:
         "Sizes": f"any multiple of {manifest.vae_scale_factor} from 64",
         "Scheduler": str(manifest.scheduler.get("_class_name", "?")),
         "Files": f"{len(manifest.files)}, {_megabytes(total)} in all",
-        "Exported by": f"sdopt {manifest.sdopt_version}",
+        "Exported by": f"sdopt {manifest.sdopt_version}" if bundle.sealed else "another tool",
     }
 
 
@@ -58,9 +59,15 @@ def _components(bundle: Bundle) -> object:
             _megabytes(bundle.component_bytes(name)),
             component.precision,
             str(component.opset),
-            f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e}",
+            _parity(component),
         )
     return table
+
+
+def _parity(component: Component) -> str:
+    if component.parity is None:
+        return "not known"
+    return f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e}"
 
 
 def _megabytes(size_bytes: int) -> str:

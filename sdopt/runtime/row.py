@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ class RowRequest:
         guidance_scale: ``out = uncond + guidance_scale * (cond - uncond)``, dimensionless; without
             effect where ``negative_prompt_embeds`` is None.
         image: What the row starts from; None for text to image.
+        conditions: What the UNet takes beside the prompt, by name, such as ``text_embeds``; each
+            (width,) float32.
+        negative_conditions: The same for the row without the prompt.
     """
 
     plan: Plan
@@ -35,6 +39,8 @@ class RowRequest:
     negative_prompt_embeds: FloatArray | None = None
     guidance_scale: float = 1.0
     image: RowImage | None = None
+    conditions: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
+    negative_conditions: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
 
 
 class Row:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timings
 from sdopt.runtime.images import LatentPreview
@@ -57,6 +58,7 @@ class TextToImage:
     ) -> None:
         self._prompts, self._unet, self._decoder, self._preview = prompts, unet, decoder, preview
         self._geometry, self._max_rows = geometry, max_rows
+        self._conditions = Conditions(unet, prompts)
         self._loops: OrderedDict[tuple[tuple[int, int, int], int], DenoisingLoop] = OrderedDict()
         self._unet_clock = EngineClock()
 
@@ -120,6 +122,10 @@ class TextToImage:
                 prompt_embeds=embeds,
                 negative_prompt_embeds=negative,
                 guidance_scale=request.guidance_scale,
+                conditions=self._conditions.positive(request, request.prompt_of(index)),
+                negative_conditions=(
+                    {} if negative is None else self._conditions.negative(request)
+                ),
             )
             groups.setdefault(len(embeds), deque()).append((index, row))
         return groups
@@ -140,6 +146,7 @@ class TextToImage:
             prompt_shape=(length, self._prompts.shape[1]),
             max_rows=self._max_rows,
             clock=self._unet_clock,
+            condition_shapes=self._conditions.shapes,
         )
         self._loops[key] = loop
         while len(self._loops) > _KEPT_LOOPS:

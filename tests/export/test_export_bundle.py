@@ -11,15 +11,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.families import FAMILIES
 from sdopt.bundle.manifest import Defaults
 from sdopt.bundle.reference import deviation, load_reference
 from sdopt.export import export
-from sdopt.export.components import COMPONENTS
 from tests.export.altered import UNET, as_in_2022, copied, sharded
 from tests.export.graphs import Tiny, run_graph
 
 FP32 = 2e-5  # another order of summation, through some fifty layers
-NAMES = sorted(COMPONENTS)
+NAMES = sorted(FAMILIES["sd1"].components)
 
 
 @pytest.mark.parametrize("component", NAMES)

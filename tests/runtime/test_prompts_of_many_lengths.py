@@ -16,7 +16,8 @@ from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.ports import Array, Call
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import RequestOptions, RequestRules
+from sdopt.runtime.request import RequestRules
+from sdopt.runtime.request_options import RequestOptions
 from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 from tests.runtime.toy_text_encoder import DIM, ENCODING, ToyTextEncoder

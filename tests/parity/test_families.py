@@ -1,0 +1,268 @@
+"""Every family gives diffusers' pictures: same seeds, same options, on the CPU in fp32.
+
+Tolerance as in test_diffusers_parity.py: another order of summation stays far below one 8-bit level
+but for pixels that lie on a rounding edge.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sdopt
+from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.families import FAMILIES
+from sdopt.errors import InvalidValueError
+from sdopt.pipeline import Pipeline
+
+torch = pytest.importorskip("torch", reason="needs sdopt[export]")
+
+ROOT = Path(__file__).parents[2]
+MEAN_TOLERANCE, MAX_TOLERANCE = 0.5, 3
+PROMPT, NEGATIVE, SEED = "a large red circle on a blue background", "a green square", 3
+SIZES = {"default": (96, 96), "odd": (136, 200)}
+COMMON = ("sd2", "sd_turbo", "lcm", "sdxl", "sdxl_turbo", "sdxl_refiner", "sd1_inpainting")
+RARE = ("sd2_inpainting", "sdxl_lcm", "sdxl_inpainting")
+
+
+@dataclass
+class Family:
+    """A tiny checkpoint of a family on both sides."""
+
+    checkpoint: Path
+    ours: Pipeline
+    theirs: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        import diffusers
+
+        family = self.ours.bundle.family
+        kind = getattr(
+            diffusers, family.pipeline_classes[0 if family.name != "sdxl_refiner" else 1]
+        )
+        unused = {} if family.pooled else {"safety_checker": None}
+        self.theirs = kind.from_pretrained(
+            self.checkpoint, dtype=torch.float32, local_files_only=True, **unused
+        )
+        self.theirs.set_progress_bar_config(disable=True)
+
+    def difference(self, seed_shift: int = 0, **options: Any) -> Any:
+        """Return how far the two pictures are apart, 0 to 255, pixel by pixel."""
+        ours = np.asarray(self.ours(PROMPT, seed=SEED, **options).images[0])
+        theirs = self._their_picture(SEED + seed_shift, options)
+        assert ours.shape == theirs.shape
+        return np.abs(ours.astype(int) - theirs.astype(int))
+
+    def _their_picture(self, seed: int, options: dict[str, Any]) -> Any:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        if self.ours.bundle.family.name == "sdxl_refiner":
+            options = self._from_noise(generator, options)
+        return np.asarray(self.theirs(PROMPT, generator=generator, **options).images[0])
+
+    def _from_noise(self, generator: Any, options: dict[str, Any]) -> dict[str, Any]:
+        """Make of diffusers' image to image what text to image is: it takes first latents."""
+        height, width = options["height"], options["width"]
+        rest = {name: x for name, x in options.items() if name not in ("height", "width")}
+        self.theirs.scheduler.set_timesteps(options["num_inference_steps"])
+        noise = torch.randn((1, 4, height // 8, width // 8), generator=generator)
+        latents = noise * self.theirs.scheduler.init_noise_sigma
+        image = np.zeros((height, width, 3), np.float32)
+        return {**rest, "image": image, "latents": latents, "strength": 1.0}
+
+
+def _exported(folder: Path, names: tuple[str, ...]) -> dict[str, Family]:
+    script = ROOT / "tests" / "export" / "export_families.py"
+    subprocess.run([sys.executable, script, folder, *names], check=True, capture_output=True)
+    return {
+        name: Family(folder / name / "checkpoint", sdopt.load(folder / name / "bundle"))
+        for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
+    return _exported(tmp_path_factory.mktemp("families"), COMMON)
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
+    return _exported(tmp_path_factory.mktemp("families"), RARE)
+
+
+def check(family: Family, guidance_scale: float, **options: Any) -> None:
+    for height, width in SIZES.values():
+        common = {"num_inference_steps": 4, "guidance_scale": guidance_scale}
+        difference = family.difference(height=height, width=width, **common, **options)
+        assert difference.mean() <= MEAN_TOLERANCE
+        assert difference.max() <= MAX_TOLERANCE
+
+
+CASES: list[tuple[str, float, dict[str, Any]]] = [
+    ("sd2", 5.0, {"negative_prompt": NEGATIVE}),
+    ("sd2", 1.0, {}),
+    ("sd_turbo", 0.0, {}),
+    ("lcm", 8.5, {}),
+    ("lcm", 1.0, {}),
+    ("sdxl", 5.0, {}),
+    ("sdxl", 5.0, {"negative_prompt": ""}),
+    ("sdxl", 5.0, {"negative_prompt": NEGATIVE}),
+    (
+        "sdxl",
+        5.0,
+        {
+            "original_size": (512, 768),
+            "crops_coords_top_left": (16, 32),
+            "target_size": (640, 640),
+            "negative_original_size": (256, 256),
+            "negative_crops_coords_top_left": (0, 8),
+            "negative_target_size": (320, 320),
+        },
+    ),
+    ("sdxl_turbo", 0.0, {}),
+    ("sdxl_refiner", 5.0, {}),
+    ("sdxl_refiner", 5.0, {"aesthetic_score": 7.5, "negative_aesthetic_score": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "guidance_scale", "options"), CASES)
+def test_pictures_are_diffusers(
+    common: dict[str, Family], name: str, guidance_scale: float, options: dict[str, Any]
+) -> None:
+    check(common[name], guidance_scale, **options)
+
+
+@pytest.mark.slow
+def test_rare_families_are_diffusers(rare: dict[str, Family]) -> None:
+    check(rare["sdxl_lcm"], 8.0)
+
+
+def test_the_comparison_can_fail(common: dict[str, Family]) -> None:
+    """Another seed, or another size to be told of, is outside the tolerance."""
+    family = common["sdxl"]
+    size = {"height": 96, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0}
+    assert family.difference(seed_shift=1, **size).mean() > 10 * MEAN_TOLERANCE
+    pictures = [
+        family.ours(PROMPT, seed=SEED, original_size=original, **size).images[0]  # type: ignore[arg-type]
+        for original in ((96, 96), (512, 768))
+    ]
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_checkpoints_are_known_by_what_they_say(common: dict[str, Family], name: str) -> None:
+    manifest = common[name].ours.bundle.manifest
+    family = FAMILIES[name]
+    assert manifest.family == name
+    assert set(manifest.components) == set(family.components)
+    assert manifest.defaults.num_inference_steps == family.num_inference_steps
+    assert manifest.defaults.guidance_scale == family.guidance_scale
+    assert manifest.zero_negative_prompt is (family.pooled is not None)
+
+
+def test_a_row_of_each_condition_for_each_row_of_the_unet(common: dict[str, Family]) -> None:
+    def inputs(name: str) -> list[str]:
+        bundle: Bundle = common[name].ours.bundle
+        return [str(spec) for spec in bundle.component("unet").inputs[3:]]
+
+    ids = ["text_embeds: float32[batch, 24]", "time_ids: float32[batch, 6]"]
+    assert inputs("sdxl") == ids
+    assert inputs("sdxl_refiner") == [ids[0], "time_ids: float32[batch, 5]"]
+    assert inputs("lcm") == ["timestep_cond: float32[batch, 32]"]
+    assert inputs("sd2") == []
+
+
+def test_requests_of_different_prompts_share_calls(common: dict[str, Family]) -> None:
+    """Each row has its own pooled prompt: a picture is the same bit for bit in company."""
+    ours = common["sdxl"].ours
+    options = {"num_inference_steps": 2, "seed": SEED, "height": 96, "width": 96}
+    together = ours(["a star", PROMPT], **options).images  # type: ignore[arg-type]
+    alone = ours(PROMPT, **options | {"seed": SEED + 1}).images[0]  # type: ignore[arg-type]
+    assert together[1].tobytes() == alone.tobytes()
+
+
+def test_long_and_weighted_prompts_with_two_encoders(common: dict[str, Family]) -> None:
+    ours = common["sdxl"].ours
+    options = {"num_inference_steps": 2, "seed": SEED, "height": 96, "width": 96}
+    long = "a " * 80
+    texts = [long + "red", long + "blue", "a (red:1.4) circle", "a red circle"]
+    pictures = [ours(text, **options).images[0].tobytes() for text in texts]  # type: ignore[arg-type]
+    assert len(set(pictures)) == len(texts)
+
+
+def test_settings_make_the_picture_again(common: dict[str, Family]) -> None:
+    ours = common["sdxl"].ours
+    first = ours(PROMPT, num_inference_steps=2, target_size=(640, 512), height=96, width=96)
+    settings = first.settings(0)
+    assert settings["negative_prompt"] is None
+    assert settings["target_size"] == [640, 512]
+    del settings["concepts"]
+    again = ours(**settings)  # type: ignore[arg-type]
+    assert first.images[0].tobytes() == again.images[0].tobytes()
+
+
+def test_given_embeddings_need_their_pooled_ones(common: dict[str, Family]) -> None:
+    ours = common["sdxl"].ours
+    embeds, pooled = np.ones((77, 40), np.float32), np.ones(24, np.float32)
+    options: Any = {"num_inference_steps": 1, "seed": 0, "height": 64, "width": 64}
+    pictures = [
+        ours(prompt_embeds=embeds, pooled_prompt_embeds=x, **options).images[0].tobytes()
+        for x in (pooled, -pooled)
+    ]
+    assert pictures[0] != pictures[1]
+    assert refusal(ours, None, prompt_embeds=embeds) == (
+        "pooled_prompt_embeds=None is not allowed. "
+        "pooled_prompt_embeds is required where prompt_embeds is given."
+    )
+    assert refusal(ours, None, prompt_embeds=embeds, pooled_prompt_embeds=pooled[1:]) == (
+        "pooled_prompt_embeds.shape=(23,) is not allowed. "
+        "pooled_prompt_embeds.shape is (24,) or (1, 24)."
+    )
+    assert refusal(ours, PROMPT, pooled_prompt_embeds=pooled) == (
+        "pooled_prompt_embeds=<array> is not allowed. "
+        "pooled_prompt_embeds is not given where prompt_embeds is not."
+    )
+
+
+def refusal(pipeline: Pipeline, prompt: str | None, **options: Any) -> str:
+    with pytest.raises(InvalidValueError) as error:
+        pipeline.request(prompt, **options)
+    return str(error.value)
+
+
+def test_what_has_no_effect_is_refused(common: dict[str, Family]) -> None:
+    sdxl, refiner, lcm, sd2, inpainting = (
+        common[name].ours for name in ("sdxl", "sdxl_refiner", "lcm", "sd2", "sd1_inpainting")
+    )
+    assert refusal(sd2, PROMPT, target_size=(64, 64)) == (
+        "target_size=(64, 64) is not allowed. target_size is not given with this model, whose "
+        "UNet does not take it."
+    )
+    assert refusal(refiner, PROMPT, target_size=(64, 64)) == (
+        "target_size=(64, 64) is not allowed. target_size is not given with this model, whose UNet "
+        "does not take it; it takes original_size, crops_coords_top_left, aesthetic_score."
+    )
+    assert refusal(sdxl, PROMPT, negative_target_size=(64, 64), guidance_scale=1) == (
+        "negative_target_size=(64, 64) is not allowed. negative_target_size is not given without "
+        "guidance. Raise guidance_scale above 1, or leave it out."
+    )
+    assert refusal(sdxl, PROMPT, original_size=(64, 6.5)) == (
+        "original_size=(64, 6.5) is not allowed. "
+        "original_size is two whole numbers of pixels from 0 to 65536."
+    )
+    assert refusal(refiner, PROMPT, aesthetic_score=float("nan")) == (
+        "aesthetic_score=nan is not allowed. aesthetic_score is a finite number, usually 0 to 10."
+    )
+    assert refusal(lcm, PROMPT, negative_prompt="a star") == (
+        "negative_prompt='a star' is not allowed. negative_prompt is not given with this model. "
+        "Its UNet was distilled with guidance away from an empty prompt, once and for all."
+    )
+    assert refusal(inpainting, PROMPT) == (
+        "task='text_to_image' is not allowed. task is inpainting for this model (Stable Diffusion "
+        "1.x inpainting). Its UNet takes a mask and a masked picture beside the latents."
+    )
