@@ -9,8 +9,9 @@ from typing import Literal
 from sdopt.runtime.schedulers.compile import compile_plan
 from sdopt.runtime.schedulers.config import read_config
 from sdopt.runtime.schedulers.plan import Plan
-from sdopt.runtime.schedulers.registry import SCHEDULERS, SchedulerSpec
+from sdopt.runtime.schedulers.registry import SCHEDULERS
 from sdopt.runtime.schedulers.settings import CLASS_SETTINGS
+from sdopt.runtime.schedulers.spec import SchedulerSpec
 
 SD1_CONFIG: Mapping[str, object] = {
     "_class_name": "PNDMScheduler",
@@ -91,4 +92,4 @@ def _order(spec: SchedulerSpec) -> int:
 def _noise(spec: SchedulerSpec, plan: Plan) -> Noise:
     if plan.noise_draws:
         return "every step"
-    return "with eta" if spec.uses_eta else "none"
+    return "with eta" if "eta" in spec.honours else "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from sdopt.errors import RequestError
 from sdopt.runtime.schedulers import compile_plan
+from tests.runtime.schedulers.tracing import deviation, replay
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -30,7 +30,7 @@ def test_trailing_spacing_always_has_as_many_steps_as_asked_for() -> None:
 
 
 def test_lms_in_image_to_image_starts_with_an_empty_history(
-    stock: Any, replay: Callable[[Any], Any], deviation: Callable[[Any, Any], float]
+    stock: Any,
 ) -> None:
     """diffusers picks the order by the index in the full schedule, and lacks the history for it."""
     theirs = stock.trace("LMSDiscreteScheduler", BETAS, 10, strength=0.5)
@@ -88,3 +88,22 @@ def test_a_file_that_does_not_mention_clipping_means_none() -> None:
     silent = compile_plan(BETAS, 10, scheduler="ddim")
     explicit = compile_plan({**BETAS, "clip_sample": False}, 10, scheduler="ddim")
     assert np.array_equal(silent.updates, explicit.updates)
+
+
+def test_what_is_handed_over_is_blended_at_its_own_level() -> None:
+    """diffusers blends the clean image into latents that are still noisy."""
+    plan = compile_plan(BETAS, 10, scheduler="euler", denoising_end=0.8)
+    assert list(plan.renoise[-1]) == [1, plan.sigmas[-1]]
+    assert plan.sigmas[-1] > 0.1
+
+
+def test_sigmas_of_a_respacing_configuration_are_refused() -> None:
+    """diffusers ignores the configuration's spacing there."""
+    with pytest.raises(RequestError):
+        compile_plan(BETAS, scheduler="euler_karras", sigmas=[10.0, 1.0, 0.0])
+
+
+def test_unipc_takes_no_sigmas() -> None:
+    """diffusers takes them for flow matching alone."""
+    with pytest.raises(RequestError):
+        compile_plan(BETAS, scheduler="unipc", sigmas=[10.0, 1.0, 0.0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 
 from sdopt.runtime.schedulers import SCHEDULERS, SchedulerSpec, compile_plan
 from sdopt.runtime.schedulers.settings import CLASS_SETTINGS
+from tests.runtime.schedulers.tracing import deviation, replay
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
     "beta_start": 0.00085,
@@ -78,8 +79,6 @@ NO_SAMPLE_PREDICTION = {
 }
 DISTILLED = {"LCMScheduler", "TCDScheduler"}
 
-Deviation = Callable[[Any, Any], float]
-
 
 def applies(spec: SchedulerSpec, case: Mapping[str, Any]) -> bool:
     """Whether diffusers' class has all of the case's settings and accepts their values."""
@@ -124,7 +123,7 @@ def compiled(
         config,
         steps,
         scheduler=spec.class_name,
-        eta=0.7 if spec.uses_eta else 0.0,
+        eta=0.7 if "eta" in spec.honours else 0.0,
         strength=1.0 if strength is None else strength,
         task="text_to_image" if strength is None else "image_to_image",
     )
@@ -136,13 +135,11 @@ def test_equals_diffusers_in_float64(
     spec: SchedulerSpec,
     case: Mapping[str, Any],
     double: Any,
-    replay: Callable[[Any], Any],
-    deviation: Deviation,
 ) -> None:
     config = {**STABLE_DIFFUSION, **spec.forced, **case}
-    eta = 0.7 if spec.uses_eta else 0.0
+    eta = {"eta": 0.7} if "eta" in spec.honours else {}
     for steps, strength in runs(index, spec, case):
-        theirs = double.trace(spec.class_name, config, steps, eta=eta, strength=strength)
+        theirs = double.trace(spec.class_name, config, steps, strength=strength, **eta)
         ours = replay(compiled(spec, config, steps, strength))
         np.testing.assert_allclose(ours.timesteps, theirs.timesteps, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(ours.noisy, theirs.noisy)
@@ -175,16 +172,14 @@ def test_equals_stock_diffusers(
     spec: SchedulerSpec,
     case: Mapping[str, Any],
     stock: Any,
-    replay: Callable[[Any], Any],
-    deviation: Deviation,
 ) -> None:
     """Stock diffusers computes its tables in float32, which the tolerances are for."""
     if "squaredcos_cap_v2" in case.values():
         pytest.skip("float32 says little about cosine betas")
     config = {**STABLE_DIFFUSION, **spec.forced, **case}
-    eta = 0.7 if spec.uses_eta else 0.0
+    eta = {"eta": 0.7} if "eta" in spec.honours else {}
     for steps, strength in runs(index, spec, case):
-        theirs = stock.trace(spec.class_name, config, steps, eta=eta, strength=strength)
+        theirs = stock.trace(spec.class_name, config, steps, strength=strength, **eta)
         ours = replay(compiled(spec, config, steps, strength))
         truncated = any(case.get(f"use_{kind}_sigmas") for kind in ("exponential", "beta"))
         np.testing.assert_allclose(
