@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -19,6 +20,7 @@ from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result
 from sdopt.runtime.images import LatentPreview
+from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.prompt_checks import check_text
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
@@ -94,6 +96,11 @@ class Pipeline:
         self._text_to_image = TextToImage(
             prompts=prompts,
             unet=self._open_unet(),
+            encoder=LatentEncoder(
+                partial(self._open, "vae_encoder"),
+                scaling_factor=manifest.scaling_factor,
+                vae_scale_factor=manifest.vae_scale_factor,
+            ),
             decoder=LatentDecoder(
                 self._open("vae_decoder"),
                 scaling_factor=manifest.scaling_factor,

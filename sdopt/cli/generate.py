@@ -33,6 +33,22 @@ import click
     metavar="FILE[=WORD]",
     help="A textual inversion that prompts can name, by WORD or its own trigger word.",
 )
+@click.option("--image", type=click.Path(), metavar="FILE", help="A picture to start from.")
+@click.option(
+    "--strength", type=float, metavar="S", help="How much of it may change, above 0 and up to 1."
+)
+@click.option(
+    "--mask", "mask_image", type=click.Path(), metavar="FILE", help="Bright where it is redrawn."
+)
+@click.option("--mask-blur", type=float, metavar="PIXELS", help="Radius of a blur of the mask.")
+@click.option("--mask-invert", is_flag=True, default=None, help="Redraw what is dark instead.")
+@click.option(
+    "--mask-padding",
+    "padding_mask_crop",
+    type=int,
+    metavar="PIXELS",
+    help="Redraw the masked area alone, enlarged, with so many pixels around it.",
+)
 @click.option(
     "--steps",
     "num_inference_steps",

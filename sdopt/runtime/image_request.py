@@ -58,55 +58,14 @@ class ImageRequest:
         picture: At the size that is generated.
         strength: Share of the schedule to run.
         overlay: What puts a redrawn area back into the picture; None where all of it is new.
-        options: What was asked for, as JSON data; pictures by their SHA-256.
+        settings: What was asked for, as JSON data; pictures by their SHA-256.
     """
 
     task: Task
     picture: InputPicture
     strength: float
     overlay: Overlay | None
-    options: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRules:
-    """Turns what a caller gave into an :class:`ImageRequest`.
-
-    Attributes:
-        size_multiple: What height and width must be multiples of, in pixels.
-    """
-
-    size_multiple: int
-
-    def size(self, image: Image.Image) -> tuple[int, int]:
-        """Return (height, width) to generate where a request does not say: rounded down.
-
-        Raises:
-            InvalidSizeError: The picture is smaller than anything that can be generated.
-        """
-        multiple = self.size_multiple
-        return (
-            check_side("image height", image.height // multiple * multiple, multiple),
-            check_side("image width", image.width // multiple * multiple, multiple),
-        )
-
-    def request(
-        self, image: Image.Image, options: Mapping[str, Any], size: tuple[int, int]
-    ) -> ImageRequest:
-        """Check what a request says of its picture.
-
-        Args:
-            image: As :func:`open_image` gives it.
-            options: The request's, of which those of :class:`ImageOptions` are read.
-            size: (height, width) of what is generated.
-
-        Raises:
-            InvalidValueError: A value is not allowed, or would have no effect.
-        """
-        if options.get("mask_image") is None:
-            _refuse(options, _MASK_OPTIONS, "mask_image")
-            return _image_to_image(options, image, size)
-        return _inpainting(options, image, size)
+    settings: Mapping[str, object]
 
 
 def open_image(options: Mapping[str, Any]) -> Image.Image | None:
@@ -119,6 +78,37 @@ def open_image(options: Mapping[str, Any]) -> Image.Image | None:
         _refuse(options, ("strength", "mask_image", *_MASK_OPTIONS), "image")
         return None
     return open_picture("image", options["image"])
+
+
+def rounded_size(image: Image.Image, multiple: int) -> tuple[int, int]:
+    """Return (height, width) to generate where a request does not say: the image's, rounded down.
+
+    Raises:
+        InvalidSizeError: The picture is smaller than anything that can be generated.
+    """
+    return (
+        check_side("image height", image.height // multiple * multiple, multiple),
+        check_side("image width", image.width // multiple * multiple, multiple),
+    )
+
+
+def image_request(
+    image: Image.Image, options: Mapping[str, Any], size: tuple[int, int]
+) -> ImageRequest:
+    """Check what a request says of its picture.
+
+    Args:
+        image: As :func:`open_image` gives it.
+        options: The request's, of which those of :class:`ImageOptions` are read.
+        size: (height, width) of what is generated.
+
+    Raises:
+        InvalidValueError: A value is not allowed, or would have no effect.
+    """
+    if options.get("mask_image") is None:
+        _refuse(options, _MASK_OPTIONS, "mask_image")
+        return _image_to_image(options, image, size)
+    return _inpainting(options, image, size)
 
 
 _MASK_OPTIONS = ("mask_blur", "mask_invert", "padding_mask_crop")
@@ -134,7 +124,7 @@ def _image_to_image(
         picture=InputPicture(to_sample(image, *size), None),
         strength=strength,
         overlay=None,
-        options={"image_sha256": sha256, "strength": strength},
+        settings={"image_sha256": sha256, "strength": strength},
     )
 
 
@@ -155,7 +145,7 @@ def _inpainting(
         ),
         strength=strength,
         overlay=None if box is None else Overlay(image, mask, box),
-        options={
+        settings={
             "image_sha256": digest(image),
             "mask_sha256": digest(given),
             "strength": strength,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 
 from sdopt.runtime.clock import EngineClock
@@ -20,9 +23,10 @@ class LatentEncoder:
     """
 
     def __init__(
-        self, vae_encoder: Engine, *, scaling_factor: float, vae_scale_factor: int
+        self, open_encoder: Callable[[], Engine], *, scaling_factor: float, vae_scale_factor: int
     ) -> None:
-        self._vae_encoder, self._factor = vae_encoder, vae_scale_factor
+        """Keep the way to an engine, which is loaded when the first picture comes."""
+        self._open_encoder, self._factor = open_encoder, vae_scale_factor
         self._scaling_factor = np.float32(scaling_factor)
         self.clock = EngineClock()
 
@@ -39,13 +43,18 @@ class LatentEncoder:
         std = np.exp(np.clip(log_variance, *_LOG_VARIANCE) / 2)
         return Posterior(mean * self._scaling_factor, std * self._scaling_factor)
 
+    @cached_property
+    def _engine(self) -> Engine:
+        return self._open_encoder()
+
     def _parameters(self, sample: FloatArray) -> FloatArray:
         """Run the encoder: (2 * channels, height/8, width/8) float32."""
         _, height, width = sample.shape
-        (spec,) = self._vae_encoder.outputs
+        engine = self._engine
+        (spec,) = engine.outputs
         channels = int(spec.shape[1])
         shape = (1, channels, height // self._factor, width // self._factor)
-        pixels = np.ascontiguousarray(sample[None], dtype_of(self._vae_encoder, "sample"))
+        pixels = np.ascontiguousarray(sample[None], dtype_of(engine, "sample"))
         parameters: Array = np.empty(shape, spec.dtype)
-        self.clock.run(self._vae_encoder.bind({"sample": pixels, spec.name: parameters}))
+        self.clock.run(engine.bind({"sample": pixels, spec.name: parameters}))
         return parameters[0].astype(np.float32)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from PIL import Image
+
 from sdopt.bundle.families import FAMILIES, Family, Guidance
 from sdopt.bundle.manifest import Defaults
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.concept_file import Concept
+from sdopt.runtime.image_request import ImageRequest, image_request, open_image, rounded_size
 from sdopt.runtime.micro_conditioning import MicroConditions, micro_conditions
 from sdopt.runtime.prompt_checks import Encoded, choose_negative, choose_prompts, refuse_negative
 from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, ZeroPrompt, prompt_as_json
@@ -20,7 +23,7 @@ from sdopt.runtime.request_checks import (
     choose_seed,
 )
 from sdopt.runtime.request_options import RequestOptions, refuse_unknown
-from sdopt.runtime.schedulers import Plan, compile_plan
+from sdopt.runtime.schedulers import Plan, Task, compile_plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class GenerationRequest:
         num_images_per_prompt: At least 1.
         guidance: How guidance acts.
         micro: What the UNet is told about the picture's size, where the family does that.
+        image: What the pictures start from; None for text to image.
     """
 
     prompts: tuple[Prompt, ...]
@@ -59,6 +63,7 @@ class GenerationRequest:
     num_images_per_prompt: int
     guidance: Guidance = "classifier_free"
     micro: MicroConditions | None = None
+    image: ImageRequest | None = None
 
     @property
     def num_images(self) -> int:
@@ -97,6 +102,7 @@ class GenerationRequest:
             "height": self.height,
             "width": self.width,
             **({} if self.micro is None else self.micro.settings()),
+            **({} if self.image is None else self.image.settings),
         }
 
 
@@ -136,21 +142,30 @@ class RequestRules:
             TypeError: There is no option of this name.
         """
         refuse_unknown(options)
-        self._refuse_other_tasks()
+        image = open_image(options)
+        size = self._size(options, image)
+        start = None if image is None else image_request(image, options, size)
+        self._refuse_other_tasks("text_to_image" if start is None else start.task)
         encoded = Encoded(options.get("prompt_embeds"), options.get("pooled_prompt_embeds"))
         prompts = choose_prompts(prompt, encoded, self.embeds)
         steps = options.get("num_inference_steps", self.defaults.num_inference_steps)
         eta = options.get("eta", 0.0)
         guidance_scale = check_guidance(options.get("guidance_scale", self.defaults.guidance_scale))
         copies = check_images(options.get("num_images_per_prompt", 1))
-        size = self._size(options.get("height"), options.get("width"))
         guided = guidance_scale > 1 and self.family.guidance == "classifier_free"
         return GenerationRequest(
             prompts=prompts,
             negative_prompt=self._negative(options, guidance_scale),
             clip_skip=self._clip_skip(options),
             concepts=self.concepts,
-            plan=compile_plan(self.scheduler, steps, scheduler=options.get("scheduler"), eta=eta),
+            plan=compile_plan(
+                self.scheduler,
+                steps,
+                scheduler=options.get("scheduler"),
+                eta=eta,
+                strength=1.0 if start is None else start.strength,
+                task=None if start is None else start.task,
+            ),
             num_inference_steps=steps,
             eta=eta,
             guidance_scale=guidance_scale,
@@ -160,12 +175,15 @@ class RequestRules:
             num_images_per_prompt=copies,
             guidance=self.family.guidance,
             micro=micro_conditions(options, self.family.time_ids, size, guided=guided),
+            image=start,
         )
 
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        """Return the size to make: what was given, or the default where nothing was."""
+    def _size(self, options: RequestOptions, image: Image.Image | None) -> tuple[int, int]:
+        """Return the size to make: what was given, the image's, or the default."""
+        height, width = options.get("height"), options.get("width")
         if height is None and width is None:
-            return self.defaults.height, self.defaults.width
+            default = self.defaults.height, self.defaults.width
+            return default if image is None else rounded_size(image, self.size_multiple)
         if height is None or width is None:
             missing, given = ("height", "width") if height is None else ("width", "height")
             raise InvalidValueError(missing, None, f"required where {given} is given")
@@ -192,11 +210,12 @@ class RequestRules:
             text, encoded, self.embeds, default=default, guidance_scale=guidance_scale
         )
 
-    def _refuse_other_tasks(self) -> None:
-        if self.family.task != "text_to_image":
+    def _refuse_other_tasks(self, task: Task) -> None:
+        if self.family.task == "inpainting" != task:
             raise InvalidValueError(
                 "task",
-                "text_to_image",
-                f"{self.family.task} for this model ({self.family.title})",
-                "Its UNet takes a mask and a masked picture beside the latents",
+                task,
+                f"inpainting for this model ({self.family.title})",
+                "Its UNet takes a mask and a masked picture beside the latents: give image and "
+                "mask_image",
             )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 from sdopt.errors import unknown_name
+from sdopt.runtime.image_request import ImageOptions
 from sdopt.runtime.ports import FloatArray
 
 
-class RequestOptions(TypedDict, total=False):
+class RequestOptions(ImageOptions, total=False):
     """What can be said of a picture beside its prompt; the keyword arguments of a pipeline.
+
+    Beside these, those of :class:`sdopt.runtime.image_request.ImageOptions`.
 
     Attributes:
         prompt_embeds: An encoded prompt in place of the text: (length, dim) or (1, length, dim)
@@ -75,7 +77,7 @@ def refuse_unknown(options: Mapping[str, object]) -> None:
     Raises:
         TypeError: There is no option of this name.
     """
-    names = tuple(RequestOptions.__annotations__)
+    names = sorted(RequestOptions.__required_keys__ | RequestOptions.__optional_keys__)
     for name in options:
         if name not in names:
             raise TypeError(unknown_name("option", name, names))

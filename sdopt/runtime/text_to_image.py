@@ -1,4 +1,4 @@
-"""Text to image: prompts are encoded, rows go through the denoising loop, latents are decoded."""
+"""Requests carried out: prompts encoded, rows taken through the loop, latents decoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timings
+from sdopt.runtime.image_request import ImageRequest
+from sdopt.runtime.image_start import ImageStart
 from sdopt.runtime.images import LatentPreview
+from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.ports import Engine, FloatArray
@@ -51,14 +54,17 @@ class TextToImage:
         *,
         prompts: PromptEncoder,
         unet: Engine,
+        encoder: LatentEncoder,
         decoder: LatentDecoder,
         preview: LatentPreview,
         geometry: LatentGeometry,
         max_rows: int,
     ) -> None:
         self._prompts, self._unet, self._decoder, self._preview = prompts, unet, decoder, preview
-        self._geometry, self._max_rows = geometry, max_rows
+        self._encoder, self._geometry, self._max_rows = encoder, geometry, max_rows
         self._conditions = Conditions(unet, prompts)
+        factor = geometry.vae_scale_factor
+        self._image_start = ImageStart(encoder, unet, vae_scale_factor=factor)
         self._loops: OrderedDict[tuple[tuple[int, int, int], int], DenoisingLoop] = OrderedDict()
         self._unet_clock = EngineClock()
 
@@ -67,7 +73,9 @@ class TextToImage:
         return Generation(self._steps(request, previews))
 
     def _steps(self, request: GenerationRequest, previews: bool) -> Generator[Step, None, Result]:
-        meter = _Meter(self._prompts.clock, self._unet_clock, self._decoder.clock)
+        meter = _Meter(
+            self._prompts.clock, self._unet_clock, self._decoder.clock, self._encoder.clock
+        )
         shape = self._geometry.shape(request.height, request.width)
         images: dict[int, Image.Image] = {}
         completed, total = 0, request.plan.stages * request.num_images
@@ -77,7 +85,7 @@ class TextToImage:
                 for advanced, shown in steps:
                     completed += advanced
                     yield Step(completed, total, shown)
-        ordered = tuple(images[index] for index in range(request.num_images))
+        ordered = tuple(_finished(images[i], request.image) for i in range(request.num_images))
         return Result(ordered, request.seeds, request, meter.timings())
 
     def _denoise(
@@ -114,6 +122,7 @@ class TextToImage:
         """
         groups: dict[int, _Rows] = {}
         encoded = {p: self._encode(request, p) for p in dict.fromkeys(request.prompts)}
+        image = None if request.image is None else self._image_start.row_image(request.image)
         for index, seed in enumerate(request.seeds):
             embeds, negative = encoded[request.prompt_of(index)]
             row = RowRequest(
@@ -126,6 +135,7 @@ class TextToImage:
                 negative_conditions=(
                     {} if negative is None else self._conditions.negative(request)
                 ),
+                image=image,
             )
             groups.setdefault(len(embeds), deque()).append((index, row))
         return groups
@@ -154,6 +164,11 @@ class TextToImage:
         return loop
 
 
+def _finished(image: Image.Image, start: ImageRequest | None) -> Image.Image:
+    """Put a redrawn area back into the picture that it was cut from, where it was cut."""
+    return image if start is None or start.overlay is None else start.overlay.apply(image)
+
+
 class _Meter:
     """Reads engine clocks that run on from request to request."""
 
@@ -164,5 +179,11 @@ class _Meter:
 
     def timings(self) -> Timings:
         spent = [(c.seconds - b) * 1e3 for c, b in zip(self._clocks, self._before, strict=True)]
-        text_encoder_ms, unet_ms, vae_decoder_ms = spent
-        return Timings(text_encoder_ms, unet_ms, vae_decoder_ms, self._watch.elapsed_ms)
+        text_encoder_ms, unet_ms, vae_decoder_ms, vae_encoder_ms = spent
+        return Timings(
+            text_encoder_ms=text_encoder_ms,
+            unet_ms=unet_ms,
+            vae_decoder_ms=vae_decoder_ms,
+            vae_encoder_ms=vae_encoder_ms,
+            total_ms=self._watch.elapsed_ms,
+        )

@@ -10,10 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from sdopt.errors import RequestError
-from sdopt.runtime.image_request import ImageRequest, ImageRules, open_image
+from sdopt.runtime.image_request import ImageRequest, image_request, open_image, rounded_size
 from sdopt.runtime.overlay import crop_region
 
-RULES = ImageRules(size_multiple=8)
 IMAGE = Image.new("RGB", (130, 100), "yellow")
 MASK = Image.new("L", (130, 100))
 ImageDraw.Draw(MASK).rectangle((60, 20, 99, 59), fill=255)
@@ -22,7 +21,7 @@ ImageDraw.Draw(MASK).rectangle((60, 20, 99, 59), fill=255)
 def ask(**options: Any) -> ImageRequest:
     image = open_image({"image": IMAGE, **options})
     assert image is not None
-    return RULES.request(image, options, (96, 128))
+    return image_request(image, options, (96, 128))
 
 
 def test_without_a_picture_there_is_nothing_to_say() -> None:
@@ -30,7 +29,7 @@ def test_without_a_picture_there_is_nothing_to_say() -> None:
 
 
 def test_the_default_size_is_the_picture_s_rounded_down() -> None:
-    assert RULES.size(IMAGE) == (96, 128)
+    assert rounded_size(IMAGE, 8) == (96, 128)
 
 
 def test_image_to_image() -> None:
@@ -87,11 +86,11 @@ def test_the_cut_area_holds_what_is_marked_and_stays_inside(box: tuple[int, ...]
 
 
 def test_settings_name_pictures_by_their_digests() -> None:
-    options = ask(mask_image=MASK, mask_blur=2).options
+    options = ask(mask_image=MASK, mask_blur=2).settings
     assert set(options) == {
         "image_sha256", "mask_sha256", "strength", "mask_blur", "mask_invert", "padding_mask_crop",
     }  # fmt: skip
-    assert options["image_sha256"] == ask().options["image_sha256"]
+    assert options["image_sha256"] == ask().settings["image_sha256"]
     assert options["mask_sha256"] != options["image_sha256"]
 
 
@@ -139,5 +138,5 @@ def test_what_cannot_be_done_is_refused(options: dict[str, Any], message: str) -
 
 def test_a_picture_that_is_too_small() -> None:
     with pytest.raises(RequestError) as caught:
-        RULES.size(Image.new("RGB", (50, 200)))
+        rounded_size(Image.new("RGB", (50, 200)), 8)
     assert str(caught.value) == "image width=48 is smaller than 64, the smallest image width."
