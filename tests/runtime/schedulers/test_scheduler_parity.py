@@ -205,6 +205,9 @@ def test_equals_stock_diffusers(
     for run in runs.chosen:
         theirs, ours = runs.theirs(stock, *run), runs.ours(*run)
         assert_timesteps(runs.case, ours, theirs)
+        if np.isnan(theirs.latents).any():
+            assert runs.spec.name == "kdpm2_ancestral"  # see test_scheduler_deviations.py
+            continue
         error = deviation(ours.latents[-1:], theirs.latents[-1:])
         if error >= stock_tolerance(runs.config, run[0]):
             with monkeypatch.context() as patch, in_double(patch) as double:
