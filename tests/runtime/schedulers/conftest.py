@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.runtime.schedulers.tracing import Diffusers, diffusers, torch
+from tests.runtime.schedulers.tracing import Diffusers, diffusers, in_double
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,5 @@ def stock(monkeypatch: pytest.MonkeyPatch) -> Diffusers:
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Diffusers]:
     """Diffusers patched to compute its tables in float64."""
-    torch.set_default_dtype(torch.float64)
-    yield Diffusers(monkeypatch, double=True)
-    torch.set_default_dtype(torch.float32)
+    with in_double(monkeypatch) as patched:
+        yield patched
