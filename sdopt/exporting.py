@@ -30,7 +30,8 @@ def export(
     """Export a checkpoint to an ONNX bundle whose graphs were compared with torch.
 
     Args:
-        checkpoint: A folder in the diffusers layout, or a single safetensors file.
+        checkpoint: A folder in the diffusers layout, a single safetensors file, or a model on the
+            Hugging Face hub, as ``org/name`` or ``org/name@revision``.
         out: The bundle's folder. It must not exist yet, and appears when all of it is there.
         precision: What the graphs compute in.
         opset: The ONNX opset of the graphs, 18 to 20.

@@ -29,7 +29,7 @@ from sdopt.export.jobs import Job
 from sdopt.export.parity import Run
 from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
-from sdopt.export.sources import read_checkpoint
+from sdopt.export.sources import locate, read_checkpoint
 from sdopt.export.workers import Message, running
 
 OPSETS = (18, 19, 20)
@@ -84,7 +84,8 @@ def export(
     """Export a checkpoint to ONNX, check every graph against torch, and write a bundle.
 
     Args:
-        checkpoint: A folder in the diffusers layout, or a single safetensors file.
+        checkpoint: A folder in the diffusers layout, a single safetensors file, or a model on the
+            Hugging Face hub, as ``org/name`` or ``org/name@revision``.
         out: The bundle's folder, which must not exist yet. It appears when all of it is there.
         run: Runs a graph on inputs, for the comparison with torch.
         options: How; None for the defaults.
@@ -94,6 +95,7 @@ def export(
         The bundle's manifest.
 
     Raises:
+        HubError: The model cannot be downloaded.
         CheckpointError: The checkpoint is not complete, damaged, or of an unknown family.
         WeightsMismatchError: Weights are missing or unexpected.
         ParityError: A graph does not compute what torch computes.
@@ -102,7 +104,8 @@ def export(
         MissingDependencyError: ``sdopt[export]`` is not installed.
     """
     _check_dependencies()
-    opened, wanted = Path(checkpoint), options or ExportOptions()
+    wanted = options or ExportOptions()
+    opened = locate(checkpoint, wanted.variant, progress)
     source = read_checkpoint(opened, wanted.variant, wanted.prediction_type)
     with writing_aside(Path(out)) as folder:
         scratch = folder / ".scratch"
