@@ -42,6 +42,13 @@ from sdopt.cli.progress import progress_bar
     type=click.FloatRange(0),
     help="Guidance of requests that do not say.  [default: the family's]",
 )
+@click.option(
+    "--share",
+    "share_with",
+    multiple=True,
+    metavar="BUNDLE",
+    help="Share files of the same content with this bundle; may be given several times.",
+)
 def command(checkpoint: str, out: Path, **options: Any) -> None:
     """Export CHECKPOINT to the new bundle OUT.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import sdopt
+from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import (
     FORMAT_VERSION,
     Component,
@@ -20,6 +21,7 @@ from sdopt.bundle.manifest import (
     PredictionType,
     Preview,
 )
+from sdopt.bundle.sharing import share_files
 from sdopt.bundle.writer import seal, writing_aside
 from sdopt.errors import ExportError, MissingDependencyError
 from sdopt.export import parity
@@ -49,6 +51,7 @@ class ExportOptions:
         num_inference_steps: What the bundle's requests mean where they do not say; None for what
             is usual in the family.
         guidance_scale: Likewise.
+        share_with: Other bundles; files with the same content are shared with them.
     """
 
     precision: Precision = "fp32"
@@ -57,6 +60,7 @@ class ExportOptions:
     prediction_type: PredictionType | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    share_with: tuple[str | Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -105,6 +109,7 @@ def export(
     """
     _check_dependencies()
     wanted = options or ExportOptions()
+    others = [Bundle.open(other) for other in wanted.share_with]
     opened = locate(checkpoint, wanted.variant, progress)
     source = read_checkpoint(opened, wanted.variant, wanted.prediction_type)
     with writing_aside(Path(out)) as folder:
@@ -126,6 +131,7 @@ def export(
         shutil.rmtree(scratch)
         assert preview is not None
         manifest = seal(folder, _manifest(source, wanted, checks, preview))
+        share_files(folder, manifest, others)
         tracker.finished()
     return manifest
 
