@@ -20,6 +20,7 @@
     │   └── BundleWriteError                    the folder could not be written (exists, disk full)
     ├── ExportError                             a checkpoint could not become a bundle
     │   ├── CheckpointError                     not found, unreadable or of an unknown family
+    │   ├── HubError                            a model on the hub that cannot be downloaded
     │   ├── WeightsMismatchError                missing or unexpected weights
     │   └── ParityError                         the graph does not compute what torch computes
     ├── EngineError                             an engine could not be made or could not run
@@ -39,7 +40,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SdoptError(Exception):
@@ -50,6 +51,16 @@ class SdoptError(Exception):
     """
 
     http_status: ClassVar[int] = 500
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes with message and fields; Exception would call the class anew."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[SdoptError], args: tuple[object, ...], fields: dict[str, Any]) -> object:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
 
 
 # --- requests -----------------------------------------------------------------------------------
@@ -216,6 +227,14 @@ class CheckpointError(ExportError):
     def __init__(self, path: Path, problem: str, hint: str) -> None:
         self.path, self.problem, self.hint = path, problem, hint
         super().__init__(_sentences(f"Checkpoint {path}: {problem}", hint))
+
+
+class HubError(ExportError):
+    """A model on the Hugging Face hub that is not there, not open, or cannot be downloaded."""
+
+    def __init__(self, model: str, problem: str, hint: str) -> None:
+        self.model, self.problem, self.hint = model, problem, hint
+        super().__init__(_sentences(f"Hub model {model}: {problem}", hint))
 
 
 class WeightsMismatchError(ExportError):

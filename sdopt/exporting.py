@@ -25,12 +25,14 @@ def export(
     prediction_type: PredictionType | None = None,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
+    share_with: Sequence[str | Path] = (),
     progress: Report | None = None,
 ) -> Manifest:
     """Export a checkpoint to an ONNX bundle whose graphs were compared with torch.
 
     Args:
-        checkpoint: A folder in the diffusers layout, or a single safetensors file.
+        checkpoint: A folder in the diffusers layout, a single safetensors file, or a model on the
+            Hugging Face hub, as ``org/name`` or ``org/name@revision``.
         out: The bundle's folder. It must not exist yet, and appears when all of it is there.
         precision: What the graphs compute in.
         opset: The ONNX opset of the graphs, 18 to 20.
@@ -39,6 +41,8 @@ def export(
         num_inference_steps: What the bundle's requests mean where they do not say, 1 to 1000;
             None for what is usual in the family.
         guidance_scale: Likewise, at least 0.
+        share_with: Other bundles; files with the same content, such as a common VAE's, take up
+            disk space once.
         progress: Called with what is being done and the share that is done, 0 to 1.
 
     Returns:
@@ -56,6 +60,7 @@ def export(
         prediction_type=prediction_type,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
+        share_with=tuple(share_with),
     )
     return export_checked(checkpoint, out, run=_run, options=options, progress=progress)
 

@@ -185,7 +185,7 @@ class _Importer:
                 "addition_embed_type": "text_time" if "text_embeds" in shapes else None,
                 "time_cond_proj_dim": shapes.get("timestep_cond", (0, None))[1],
             }
-        return {"hidden_size": 1}  # of concepts, which these graphs do not take
+        return {"hidden_size": shapes.get("concept_embeds", (0, 1))[1]}
 
     def input_ids(self, component: str) -> NDArray[np.int64]:
         """See :class:`sdopt.export.cases.Source`."""
@@ -205,10 +205,11 @@ class _Importer:
         return {**found, "encoder_hidden_states": np.concatenate(columns, axis=-1)}
 
     def _encoded(self, component: str, output: str) -> cases.Floats:
-        model = self._manifest.components[component].model
-        (dtype,) = (s.dtype for s in self._manifest.components[component].inputs)
-        ids = self.input_ids(component).astype(dtype)
-        (result,) = _run(self._source / model, [{"input_ids": ids}])
+        manifest = self._manifest.components[component]
+        width = self.config(component)["hidden_size"]
+        made = {"input_ids": self.input_ids(component), "concept_embeds": np.zeros((1, width))}
+        inputs = {spec.name: made[spec.name].astype(spec.dtype) for spec in manifest.inputs}
+        (result,) = _run(self._source / manifest.model, [inputs])
         return np.asarray(result[output], np.float32)
 
 

@@ -15,7 +15,7 @@ from sdopt.bundle.manifest import Manifest, Preview
 from sdopt.engines.catalog import open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
-from sdopt.errors import UnknownNameError
+from sdopt.errors import InvalidValueError, UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result
@@ -195,6 +195,13 @@ class Pipeline:
 
 def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str) -> RequestRules:
     manifest = bundle.manifest
+    if default_negative_prompt and bundle.family.guidance == "embedded":
+        raise InvalidValueError(
+            "default_negative_prompt",
+            default_negative_prompt,
+            f"empty with this model ({bundle.family.title})",
+            "Its UNet was distilled with guidance away from an empty prompt, once and for all",
+        )
     return RequestRules(
         defaults=manifest.defaults,
         size_multiple=manifest.vae_scale_factor,

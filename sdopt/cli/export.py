@@ -12,7 +12,7 @@ from sdopt.cli.progress import progress_bar
 
 
 @click.command("export")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--precision",
@@ -42,10 +42,18 @@ from sdopt.cli.progress import progress_bar
     type=click.FloatRange(0),
     help="Guidance of requests that do not say.  [default: the family's]",
 )
-def command(checkpoint: Path, out: Path, **options: Any) -> None:
+@click.option(
+    "--share",
+    "share_with",
+    multiple=True,
+    metavar="BUNDLE",
+    help="Share files of the same content with this bundle; may be given several times.",
+)
+def command(checkpoint: str, out: Path, **options: Any) -> None:
     """Export CHECKPOINT to the new bundle OUT.
 
-    CHECKPOINT is a folder in the diffusers layout or a single safetensors file.
+    CHECKPOINT is a folder in the diffusers layout, a single safetensors file, or a model on the
+    Hugging Face hub, as org/name or org/name@revision.
 
     Every graph is compared with torch before the bundle appears.
     """

@@ -115,8 +115,8 @@ class Checkpoint:
 
 
 _WANTED = (
-    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per "
-    "component. Choose such a folder, or save the pipeline with save_pretrained"
+    "A checkpoint is a folder in the diffusers layout (model_index.json and one folder per "
+    "component), a single safetensors file, or org/name on the Hugging Face hub"
 )
 _INCOMPLETE = "Get the complete checkpoint"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import sdopt
+from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import (
     FORMAT_VERSION,
     Component,
@@ -20,6 +21,7 @@ from sdopt.bundle.manifest import (
     PredictionType,
     Preview,
 )
+from sdopt.bundle.sharing import share_files
 from sdopt.bundle.writer import seal, writing_aside
 from sdopt.errors import ExportError, MissingDependencyError
 from sdopt.export import parity
@@ -29,7 +31,7 @@ from sdopt.export.jobs import Job
 from sdopt.export.parity import Run
 from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
-from sdopt.export.sources import read_checkpoint
+from sdopt.export.sources import locate, read_checkpoint
 from sdopt.export.workers import Message, running
 
 OPSETS = (18, 19, 20)
@@ -49,6 +51,7 @@ class ExportOptions:
         num_inference_steps: What the bundle's requests mean where they do not say; None for what
             is usual in the family.
         guidance_scale: Likewise.
+        share_with: Other bundles; files with the same content are shared with them.
     """
 
     precision: Precision = "fp32"
@@ -57,6 +60,7 @@ class ExportOptions:
     prediction_type: PredictionType | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    share_with: tuple[str | Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -84,7 +88,8 @@ def export(
     """Export a checkpoint to ONNX, check every graph against torch, and write a bundle.
 
     Args:
-        checkpoint: A folder in the diffusers layout, or a single safetensors file.
+        checkpoint: A folder in the diffusers layout, a single safetensors file, or a model on the
+            Hugging Face hub, as ``org/name`` or ``org/name@revision``.
         out: The bundle's folder, which must not exist yet. It appears when all of it is there.
         run: Runs a graph on inputs, for the comparison with torch.
         options: How; None for the defaults.
@@ -94,6 +99,7 @@ def export(
         The bundle's manifest.
 
     Raises:
+        HubError: The model cannot be downloaded.
         CheckpointError: The checkpoint is not complete, damaged, or of an unknown family.
         WeightsMismatchError: Weights are missing or unexpected.
         ParityError: A graph does not compute what torch computes.
@@ -102,7 +108,9 @@ def export(
         MissingDependencyError: ``sdopt[export]`` is not installed.
     """
     _check_dependencies()
-    opened, wanted = Path(checkpoint), options or ExportOptions()
+    wanted = options or ExportOptions()
+    others = [Bundle.open(other) for other in wanted.share_with]
+    opened = locate(checkpoint, wanted.variant, progress)
     source = read_checkpoint(opened, wanted.variant, wanted.prediction_type)
     with writing_aside(Path(out)) as folder:
         scratch = folder / ".scratch"
@@ -123,6 +131,7 @@ def export(
         shutil.rmtree(scratch)
         assert preview is not None
         manifest = seal(folder, _manifest(source, wanted, checks, preview))
+        share_files(folder, manifest, others)
         tracker.finished()
     return manifest
 

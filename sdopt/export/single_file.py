@@ -176,7 +176,7 @@ def _parts(file: WeightFile, kind: _Kind) -> dict[str, dict[str, StoredTensor]]:
             parts[prefix][name.removeprefix(prefix)] = tensor
     for prefix, what in ((_UNET, "UNet"), (_VAE, "VAE")):
         if not parts[prefix]:
-            problem = f"it holds no {what}: no weight's name begins with {prefix}"
+            problem = f"it holds no {what}: no weight's name begins with {prefix!r}"
             raise CheckpointError(file.path, problem, _NO_STABLE_DIFFUSION)
     if unknown:
         some = ", ".join(sorted(unknown)[:5])

@@ -1,4 +1,4 @@
-"""Where checkpoints come from: folders and single files. What they become is the same."""
+"""Where checkpoints come from: folders, single files, the hub. What they become is the same."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ from pathlib import Path
 
 from sdopt.errors import CheckpointError
 from sdopt.export.checkpoint import Checkpoint
+from sdopt.export.hub import HubModel, fetch
+from sdopt.export.progress import Report
 from sdopt.export.single_file import read_single_file
 
 _PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
+
+
+def locate(
+    checkpoint: str | Path, variant: str | None = None, report: Report | None = None
+) -> Path:
+    """Return the folder or file of a checkpoint, downloaded first where it is a hub id.
+
+    A folder of the same name comes before the hub.
+
+    Args:
+        checkpoint: A path, or ``org/name`` or ``org/name@revision`` on the Hugging Face hub.
+        variant: Of its weight files.
+        report: Called with what is being downloaded.
+
+    Raises:
+        HubError: It is a hub id, and cannot be downloaded.
+    """
+    path = Path(checkpoint)
+    model = HubModel.parse(str(checkpoint))
+    if path.exists() or path.suffix in (".safetensors", *_PICKLES) or model is None:
+        return path
+    return fetch(model, variant, report)
 
 
 def read_checkpoint(

@@ -28,8 +28,8 @@ from tests.export.altered import TEXT, UNET, VAE, change, copied, edit_json
 from tests.export.graphs import Tiny, run_graph
 
 LAYOUT = (
-    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per "
-    "component. Choose such a folder, or save the pipeline with save_pretrained."
+    "A checkpoint is a folder in the diffusers layout (model_index.json and one folder per "
+    "component), a single safetensors file, or org/name on the Hugging Face hub."
 )
 
 
@@ -142,7 +142,8 @@ REFUSALS: dict[Callable[[Path], None], str] = {
     ),
     other_family: (
         "Checkpoint {root}: unet/config.json says addition_embed_type='text_time'; in this family "
-        "(Stable Diffusion 1.x) it must be null. Choose a checkpoint whose UNet belongs to its model_index.json."
+        "(Stable Diffusion 1.x) it must be null. Choose a checkpoint whose UNet belongs to its "
+        "model_index.json."
     ),
     no_tokenizer: (
         "Checkpoint {root}: tokenizer/ holds no tokenizer. Either vocab.json and merges.txt or "

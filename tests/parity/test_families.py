@@ -188,6 +188,13 @@ def test_what_has_no_effect_is_refused(common: dict[str, Family]) -> None:
         "negative_prompt='a star' is not allowed. negative_prompt is not given with this model. "
         "Its UNet was distilled with guidance away from an empty prompt, once and for all."
     )
+    with pytest.raises(InvalidValueError) as error:
+        sdopt.load(lcm.bundle.path, default_negative_prompt="blurry")
+    assert str(error.value) == (
+        "default_negative_prompt='blurry' is not allowed. default_negative_prompt is empty with "
+        "this model (Latent consistency model (Stable Diffusion 1.x)). Its UNet was distilled with "
+        "guidance away from an empty prompt, once and for all."
+    )
     assert refusal(inpainting, PROMPT) == (
         "task='text_to_image' is not allowed. task is inpainting for this model (Stable Diffusion "
         "1.x inpainting). Its UNet takes a mask and a masked picture beside the latents."
