@@ -23,6 +23,8 @@
     │   └── ParityError                         the graph does not compute what torch computes
     ├── EngineError                             an engine could not be made or could not run
     │   ├── ProviderUnavailableError            asked for and not there; never replaced silently
+    │   ├── EngineStoreError                    a built engine could not be kept
+    │   ├── InsufficientMemoryError             known before anything is loaded
     │   ├── EngineExecutionError
     │   └── NonFiniteError                      one row of the denoising loop turned NaN or infinite
     ├── MissingDependencyError(ImportError)     names the extra to install
@@ -259,6 +261,20 @@ class ProviderUnavailableError(EngineError):
                 f"{name!r} is not available here",
                 f"Available: {', '.join(self.available) or 'none'}",
                 hint,
+            )
+        )
+
+
+class EngineStoreError(EngineError):
+    """A built engine could not be written into the store; nothing is left under its name."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            _sentences(
+                f"Cannot keep a built engine in {path}: {problem}",
+                "Free some space there with `sdopt engines clean`, or set SDOPT_CACHE to a folder "
+                "that can be written",
             )
         )
 

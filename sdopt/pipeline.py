@@ -11,8 +11,9 @@ import numpy as np
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import Manifest
-from sdopt.engines.catalog import open_engine
+from sdopt.engines.catalog import choose, open_engine
 from sdopt.engines.contract import Engine
+from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
@@ -30,6 +31,8 @@ def load(
     bundle: str | Path,
     *,
     engine: str = "onnxruntime",
+    device: str = "cpu",
+    precision: str | None = None,
     max_rows: int = 4,
     threads: int | None = None,
     default_negative_prompt: str = "",
@@ -38,7 +41,11 @@ def load(
 
     Args:
         bundle: A folder, or the name of a carried model such as ``"shapes"``.
-        engine: A name in :data:`sdopt.engines.catalog.ENGINES`.
+        engine: A name in :data:`sdopt.engines.catalog.ENGINES`, or ``"auto"`` for the fastest of
+            those installed that runs on the device.
+        device: A name in :data:`sdopt.engines.catalog.DEVICES`.
+        precision: What to compute in, such as ``"bf16"``; None for the fastest that the engine
+            has on the device.
         max_rows: How many pictures are denoised together at most; more wait for a free row.
         threads: Threads within one operator; None for one per core.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
@@ -46,15 +53,16 @@ def load(
     Raises:
         InvalidValueError: The default negative prompt is no text.
         BundleError: The bundle cannot be found or trusted.
-        UnknownNameError: There is no engine of this name.
+        UnknownNameError: There is no engine or no device of this name.
         MissingDependencyError: The engine's package is not installed.
+        ProviderUnavailableError: The engine cannot run on the device, or not in the precision.
         EngineError: A component cannot be loaded.
     """
     return Pipeline(
         Bundle.open(bundle),
         engine=engine,
+        options=EngineOptions(device=device, precision=precision, threads=threads),
         max_rows=max_rows,
-        threads=threads,
         default_negative_prompt=default_negative_prompt,
     )
 
@@ -65,6 +73,7 @@ class Pipeline:
     Attributes:
         bundle: What it runs.
         engine: The name of the engine that runs it.
+        engine_reason: Why it is this engine, in words.
         tokenizer: Turns texts into ``input_ids``.
     """
 
@@ -73,13 +82,14 @@ class Pipeline:
         bundle: Bundle,
         *,
         engine: str,
+        options: EngineOptions | None = None,
         max_rows: int = 4,
-        threads: int | None = None,
         default_negative_prompt: str = "",
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
-        self.bundle, self.engine = bundle, engine
-        self._threads = threads
+        self.bundle, self._options = bundle, options or EngineOptions()
+        choice = choose(engine, self._options.device)
+        self.engine, self.engine_reason = choice.engine, choice.reason
         manifest = bundle.manifest
         check_text("default_negative_prompt", default_negative_prompt)
         tokenizers = {
@@ -176,8 +186,7 @@ class Pipeline:
         )
 
     def _open(self, component: str) -> Engine:
-        path = self.bundle.component_path(component)
-        return open_engine(self.engine, component, path, threads=self._threads)
+        return open_engine(self.engine, Model.of(self.bundle, component), self._options)
 
 
 def _rules(
