@@ -35,8 +35,10 @@ def running(jobs: Sequence[Job]) -> Iterator[Iterator[Message]]:
         ExportError: A worker failed, or ended without saying why (while iterating).
         OSError: A worker could not read or write a file (while iterating).
     """
-    workers = [_Worker(job) for job in jobs]
+    workers: list[_Worker] = []
     try:
+        for job in jobs:
+            workers.append(_Worker(job))  # noqa: PERF401 (a started worker must be stopped)
         yield _messages(workers)
     finally:
         for worker in workers:

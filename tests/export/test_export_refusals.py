@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -254,31 +255,37 @@ export({checkpoint!r}, {out!r}, run=run_graph, progress=lambda what, share: prin
 """
 
 
-def exporting(tiny: Tiny, out: Path, before: str = "") -> subprocess.Popen[str]:
+@contextmanager
+def exporting(tiny: Tiny, out: Path, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Export in another process, which does not outlive the block."""
     code = EXPORT.format(
         root=str(Path(__file__).parents[2]),
         before=before,
         checkpoint=str(tiny.checkpoint),
         out=str(out),
     )
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_export_leaves_no_bundle_and_no_processes(
     tiny: Tiny, tmp_path: Path, signal_number: signal.Signals
 ) -> None:
-    process = exporting(tiny, tmp_path / "out")
-    while len(_members(process.pid)) < 3:  # it and its two workers
-        time.sleep(0.05)
-    process.send_signal(signal_number)
-    process.communicate(timeout=60)
+    with exporting(tiny, tmp_path / "out") as process:
+        while len(_members(process.pid)) < 3:  # it and its two workers
+            time.sleep(0.05)
+        process.send_signal(signal_number)
+        process.communicate(timeout=120)
     deadline = time.monotonic() + 30
     while _members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -290,8 +297,8 @@ def test_an_interrupted_export_leaves_no_bundle_and_no_processes(
 
 def test_a_full_disk_is_an_error_that_says_so(tiny: Tiny, tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
-    process = exporting(tiny, tmp_path / "out", before=limit)
-    _, errors = process.communicate(timeout=300)
+    with exporting(tiny, tmp_path / "out", before=limit) as process:
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert errors.splitlines()[-1] == (
         f"sdopt.errors.BundleWriteError: Cannot write the bundle {tmp_path / 'out'}: "
