@@ -17,7 +17,7 @@ from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
-from sdopt.runtime.generation import Generation, Result
+from sdopt.runtime.generation import Generation, Result, Timings
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.prompt_checks import check_text
 from sdopt.runtime.prompt_embeds import EmbedsRule
@@ -88,6 +88,7 @@ class Pipeline:
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
         self.bundle, self._options = bundle, options or EngineOptions()
+        self._max_rows = max_rows
         choice = choose(engine, self._options.device)
         self.engine, self.engine_reason = choice.engine, choice.reason
         manifest = bundle.manifest
@@ -142,6 +143,38 @@ class Pipeline:
             previews: Whether each step shall show small approximate pictures.
         """
         return self._text_to_image.start(request, previews=previews)
+
+    def warmup(
+        self, *, height: int | None = None, width: int | None = None, num_images: int = 1
+    ) -> Timings:
+        """Run every network once, so that the first request takes no longer than later ones.
+
+        Backends allocate, choose kernels and compile at the first run with each shape.
+
+        Args:
+            height: In pixels, with ``width``; None for the bundle's own size.
+            width: In pixels.
+            num_images: Up to how many pictures at a time requests will ask for: each number from
+                1 to this (or to ``max_rows``) is a shape of its own.
+
+        Returns:
+            Where the time of the last and largest run went.
+
+        Raises:
+            RequestError: The size or number is not allowed.
+            EngineError: A component failed.
+        """
+        largest = self.request(
+            "",
+            num_images_per_prompt=num_images,
+            num_inference_steps=1,
+            seed=0,
+            height=height,
+            width=width,
+        )
+        for count in range(1, min(num_images, self._max_rows) + 1):
+            result = self.start(replace(largest, num_images_per_prompt=count)).result
+        return result.timings
 
     @property
     def concepts(self) -> tuple[Concept, ...]:

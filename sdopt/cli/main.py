@@ -13,7 +13,17 @@ import click
 from sdopt import __version__
 from sdopt.errors import RequestError, SdoptError
 
-_COMMANDS = ("export", "generate", "info", "verify", "schedulers", "plan", "demo", "engines")
+_COMMANDS = (
+    "export",
+    "generate",
+    "info",
+    "verify",
+    "lint",
+    "schedulers",
+    "plan",
+    "demo",
+    "engines",
+)
 
 
 class _LazyGroup(click.Group):

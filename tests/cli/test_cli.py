@@ -219,3 +219,13 @@ def test_auto_says_which_engine_and_why(
         r"Engine (openvino|onnxruntime): the fastest of those installed: .*\.\n",
         capsys.readouterr().err,
     )
+
+
+def test_lint(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("lint", "shapes") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "text_encoder  ok",
+        "vae_encoder   ok",
+        "vae_decoder   ok",
+        "unet          ok",
+    ]
