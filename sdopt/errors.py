@@ -279,6 +279,18 @@ class EngineStoreError(EngineError):
         )
 
 
+class InsufficientMemoryError(EngineError):
+    """What is to be loaded will not fit into memory; nothing has been loaded yet."""
+
+    def __init__(self, needed_bytes: int, available_bytes: int) -> None:
+        self.needed_bytes, self.available_bytes = needed_bytes, available_bytes
+        super().__init__(
+            f"About {needed_bytes / 1e9:.1f} GB of memory are needed, and "
+            f"{available_bytes / 1e9:.1f} GB are available. End other programs, or take another "
+            "engine: `sdopt info BUNDLE --engine NAME` tells how much each needs."
+        )
+
+
 class EngineExecutionError(EngineError):
     """A backend failed while it ran a component."""
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import Manifest
-from sdopt.engines.catalog import choose, open_engine
+from sdopt.engines import memory
+from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import UnknownNameError
@@ -56,12 +57,16 @@ def load(
         UnknownNameError: There is no engine or no device of this name.
         MissingDependencyError: The engine's package is not installed.
         ProviderUnavailableError: The engine cannot run on the device, or not in the precision.
+        InsufficientMemoryError: Not even one picture of the bundle's own size would fit.
         EngineError: A component cannot be loaded.
     """
+    opened = Bundle.open(bundle)
+    options = EngineOptions(device=device, precision=precision, threads=threads)
+    memory.check(memory.estimate(opened, footprint(engine, options)))
     return Pipeline(
-        Bundle.open(bundle),
+        opened,
         engine=engine,
-        options=EngineOptions(device=device, precision=precision, threads=threads),
+        options=options,
         max_rows=max_rows,
         default_negative_prompt=default_negative_prompt,
     )

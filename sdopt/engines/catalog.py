@@ -13,11 +13,12 @@ from sdopt.errors import ProviderUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
     from sdopt.engines.contract import Engine
+    from sdopt.engines.memory import Footprint
 
 AUTO = "auto"
 DEVICES = ("cpu", "gpu", "cuda")
 
-# Each module offers a class (the engine) and `offer(device)`.
+# Each module offers a class (the engine), `offer(device)` and `footprint(precision)`.
 _CLASSES = {"onnxruntime": "OnnxRuntimeEngine", "openvino": "OpenVinoEngine"}
 
 ENGINES: tuple[str, ...] = tuple(_CLASSES)
@@ -76,6 +77,13 @@ def stored_key(engine: str, model: Model, options: EngineOptions) -> EngineKey |
     find = getattr(_module(choose(engine, options.device).engine), "stored_key", None)
     key: EngineKey | None = None if find is None else find(model, options)
     return key
+
+
+def footprint(engine: str, options: EngineOptions) -> Footprint:
+    """Return what an engine takes in memory, as it was measured."""
+    name = choose(engine, options.device).engine
+    found: Footprint = _module(name).footprint(options.precision)
+    return found
 
 
 def _fastest(device: str) -> Choice:

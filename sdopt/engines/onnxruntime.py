@@ -10,6 +10,7 @@ import numpy as np
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.buffers import check_buffers
 from sdopt.engines.contract import Array, Call
+from sdopt.engines.memory import Footprint
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import (
@@ -94,6 +95,11 @@ class _BoundCall:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime raises a family of unrelated classes
             raise EngineExecutionError(self._name, str(error)) from error
+
+
+def footprint(precision: str | None) -> Footprint:  # noqa: ARG001 - as every backend's
+    """Return what ONNX Runtime takes: weights once, and unfused attention."""
+    return Footprint(base_bytes=0.15e9, weights=1.0, mapped=0.0, scores=2.0, vae_values=6.0)
 
 
 def offer(device: str) -> Offer | None:

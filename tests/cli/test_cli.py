@@ -229,3 +229,13 @@ def test_lint(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
         "vae_decoder   ok",
         "unet          ok",
     ]
+
+
+def test_info_tells_how_much_memory_an_engine_takes(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("info", "shapes", "--engine", "onnxruntime") == 0
+    assert re.search(
+        r"Memory +about 0\.2 GB on onnxruntime \(weights 0\.0\), [\d.]+ GB available\n",
+        capsys.readouterr().out,
+    )

@@ -1,6 +1,6 @@
 """Rules about single nodes: operators, attributes and types that TensorRT's parser takes.
 
-Source: the table of operators of TensorRT's ONNX parser (onnx-tensorrt 10.15, docs/operators.md) and
+Source: the table of operators of TensorRT's ONNX parser (onnx-tensorrt 10.15), and
 ONNX's own definition of which operands must agree in type.
 """
 
