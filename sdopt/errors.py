@@ -25,6 +25,8 @@
     │   └── ParityError                         the graph does not compute what torch computes
     ├── EngineError                             an engine could not be made or could not run
     │   ├── ProviderUnavailableError            asked for and not there; never replaced silently
+    │   ├── EngineStoreError                    a built engine could not be kept
+    │   ├── InsufficientMemoryError             known before anything is loaded
     │   ├── EngineExecutionError
     │   └── NonFiniteError                      one row of the denoising loop turned NaN or infinite
     ├── MissingDependencyError(ImportError)     names the extra to install
@@ -288,6 +290,32 @@ class ProviderUnavailableError(EngineError):
                 f"Available: {', '.join(self.available) or 'none'}",
                 hint,
             )
+        )
+
+
+class EngineStoreError(EngineError):
+    """A built engine could not be written into the store; nothing is left under its name."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            _sentences(
+                f"Cannot keep a built engine in {path}: {problem}",
+                "Free some space there with `sdopt engines clean`, or set SDOPT_CACHE to a folder "
+                "that can be written",
+            )
+        )
+
+
+class InsufficientMemoryError(EngineError):
+    """What is to be loaded will not fit into memory; nothing has been loaded yet."""
+
+    def __init__(self, needed_bytes: int, available_bytes: int) -> None:
+        self.needed_bytes, self.available_bytes = needed_bytes, available_bytes
+        super().__init__(
+            f"About {needed_bytes / 1e9:.1f} GB of memory are needed, and "
+            f"{available_bytes / 1e9:.1f} GB are available. End other programs, or take another "
+            "engine: `sdopt info BUNDLE --engine NAME` tells how much each needs."
         )
 
 

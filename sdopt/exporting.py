@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sdopt.bundle.manifest import Manifest, Precision, PredictionType
 from sdopt.engines.contract import Array
+from sdopt.engines.options import Model
 from sdopt.export.exporter import ExportOptions
 from sdopt.export.exporter import export as export_checked
 from sdopt.export.progress import Report
@@ -66,4 +67,4 @@ def export(
 
 
 def _run(model: Path, inputs: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    return run_apart(_REFERENCE_ENGINE, model, inputs)
+    return run_apart(_REFERENCE_ENGINE, Model(model.parent.name, model), inputs).arrays

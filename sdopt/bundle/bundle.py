@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,13 +76,13 @@ class Bundle:
 
     def component_bytes(self, name: str) -> int:
         """Return the size on disk of a component's graph with its weights, in bytes."""
-        folder = self.component(name).model.rpartition("/")[0] + "/"
-        reference = self.component(name).reference
-        return sum(
-            record.size_bytes
-            for path, record in self.manifest.files.items()
-            if path.startswith(folder) and path != reference
-        )
+        return sum(record.size_bytes for record in self._component_files(name).values())
+
+    def component_sha256(self, name: str) -> str:
+        """Return one hash, as hex, over the hashes of a component's graph and weights."""
+        files = sorted(self._component_files(name).items())
+        text = "".join(f"{path} {record.sha256}\n" for path, record in files)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def verify_hashes(self) -> Iterator[str]:
         """Hash every file again, whatever was remembered, yielding each path found right.
@@ -105,6 +106,16 @@ class Bundle:
             verified.remember(path, record)
             yield name
         verified.save()
+
+    def _component_files(self, name: str) -> dict[str, FileRecord]:
+        """Return the files of a component, without its reference pairs."""
+        component = self.component(name)
+        folder = component.model.rpartition("/")[0] + "/"
+        return {
+            path: record
+            for path, record in self.manifest.files.items()
+            if path.startswith(folder) and path != component.reference
+        }
 
     def _check_files(self, verified: VerifiedFiles) -> None:
         fresh = False

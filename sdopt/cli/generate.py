@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from sdopt.cli.engine_options import choosing_engine
+from sdopt.engines.catalog import AUTO
+from sdopt.engines.options import EngineOptions
+
 
 @click.command("generate")
 @click.argument("bundle")
@@ -77,7 +81,7 @@ import click
 @click.option(
     "-n", "num_images_per_prompt", type=int, metavar="N", help="Pictures per prompt.  [default: 1]"
 )
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundle.")
+@choosing_engine
 @click.option(
     "--json", "as_json", is_flag=True, help="Print settings, seeds, timings and paths as JSON."
 )
@@ -88,6 +92,7 @@ def command(
     output: Path,
     embeddings: tuple[str, ...],
     engine: str,
+    engine_options: EngineOptions,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -95,7 +100,14 @@ def command(
     import sdopt
     from sdopt.cli.pictures import run_with_progress, save_pictures, summary
 
-    pipeline = sdopt.load(bundle, engine=engine)
+    pipeline = sdopt.load(
+        bundle,
+        engine=engine,
+        device=engine_options.device,
+        precision=engine_options.precision,
+    )
+    if engine == AUTO:
+        click.echo(f"Engine {pipeline.engine}: {pipeline.engine_reason}.", err=True)
     for embedding in embeddings:
         file, _, word = embedding.partition("=")
         pipeline.load_textual_inversion(file, word or None)

@@ -13,7 +13,18 @@ import click
 from sdopt import __version__
 from sdopt.errors import RequestError, SdoptError
 
-_COMMANDS = ("export", "import", "generate", "info", "verify", "schedulers", "plan", "demo")
+_COMMANDS = (
+    "export",
+    "import",
+    "generate",
+    "info",
+    "verify",
+    "lint",
+    "schedulers",
+    "plan",
+    "demo",
+    "engines",
+)
 _MODULES = {"import": "import_onnx"}
 """Where a command's name is a word of Python's."""
 
