@@ -24,6 +24,7 @@ from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.bundle.writer import seal, writing_aside
 from sdopt.engines.contract import Array
+from sdopt.engines.options import Model
 from sdopt.errors import MissingDependencyError, OnnxFolderError
 from sdopt.export import cases, parity, preview
 from sdopt.export.components import COMPONENTS, TOLERANCE
@@ -233,4 +234,4 @@ def _by_rows(
 
 
 def _run(model: Path, inputs: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    return run_apart(_ENGINE, model, inputs)
+    return run_apart(_ENGINE, Model(model.parent.name, model), inputs).arrays

@@ -27,7 +27,7 @@ class RowTimesteps:
     """
 
     def __init__(self, unet: Engine) -> None:
-        self._unet, self.name = unet, unet.name
+        self._unet, self.name, self.precision = unet, unet.name, unet.precision
         spec = _timestep(unet)
         self._dtype, self._shape = spec.dtype, tuple(1 for _ in spec.shape)
         self.inputs = tuple(_SPEC if s.name == _TIMESTEP else s for s in unet.inputs)

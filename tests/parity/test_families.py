@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sdopt
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.families import FAMILIES
 from sdopt.errors import InvalidValueError

@@ -18,6 +18,7 @@ from sdopt.pipeline import Pipeline
 from tests.parity.families import MAX_TOLERANCE, MEAN_TOLERANCE, Family
 
 torch = pytest.importorskip("torch", reason="needs sdopt[export]")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 PROMPT, SEED, STEPS = "a blue square on a green background", 7, 5
 SIZES = {"default": (96, 96), "odd": (136, 200)}
