@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 MEAN_TOLERANCE, MAX_TOLERANCE = 0.5, 3
 PROMPT, NEGATIVE, SEED = "a large red circle on a blue background", "a green square", 3
 SIZES = {"default": (96, 96), "odd": (136, 200)}
+HALF = "sdxl-fp16"
 COMMON = ("sd2", "sd_turbo", "lcm", "sdxl", "sdxl_turbo", "sdxl_refiner", "sd1_inpainting")
 RARE = ("sd2_inpainting", "sdxl_lcm", "sdxl_inpainting")
 
@@ -87,7 +88,7 @@ def _exported(folder: Path, names: tuple[str, ...]) -> dict[str, Family]:
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
-    return _exported(tmp_path_factory.mktemp("families"), COMMON)
+    return _exported(tmp_path_factory.mktemp("families"), (*COMMON, HALF))
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,28 @@ def test_a_row_of_each_condition_for_each_row_of_the_unet(common: dict[str, Fami
     assert inputs("sdxl_refiner") == [ids[0], "time_ids: float32[batch, 5]"]
     assert inputs("lcm") == ["timestep_cond: float32[batch, 32]"]
     assert inputs("sd2") == []
+
+
+def test_half_precision_leaves_the_vae_and_the_sizes_alone(common: dict[str, Family]) -> None:
+    bundle = common[HALF].ours.bundle
+    precisions = {name: part.precision for name, part in bundle.manifest.components.items()}
+    assert precisions == {
+        "text_encoder": "fp16",
+        "text_encoder_2": "fp16",
+        "vae_encoder": "fp32",
+        "vae_decoder": "fp32",
+        "unet": "fp16",
+    }
+    assert [str(spec) for spec in bundle.component("unet").inputs[3:]] == [
+        "text_embeds: float16[batch, 24]",
+        "time_ids: float32[batch, 6]",
+    ]
+    assert bundle.manifest.notes == (
+        "The VAE computes in fp32, because it overflows in fp16: vae/config.json says "
+        "force_upcast=true.",
+    )
+    options = {"height": 96, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0}
+    assert common[HALF].difference(**options).mean() < 2  # theirs is in fp32
 
 
 def test_requests_of_different_prompts_share_calls(common: dict[str, Family]) -> None:
