@@ -185,6 +185,7 @@ class Pipeline:
             seed=0,
             height=height,
             width=width,
+            **self._rules.any_picture(),
         )
         for count in range(1, min(num_images, self._max_rows) + 1):
             result = self.start(replace(largest, num_images_per_prompt=count)).result

@@ -5,7 +5,6 @@ Nothing in sdopt asks "is this SDXL?". Export, runtime and pipeline read the row
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +77,6 @@ class Family:
         pipeline_classes: What ``_class_name`` may be in a checkpoint's model_index.json.
         signs: What else a checkpoint of the family must say. The first row that fits is taken.
         text_encodings: In the order in which their outputs are joined.
-        components: Every exported component, small ones first.
         long_prompts: What becomes of prompts beyond the text encoder's length.
         guidance: How guidance acts.
         time_ids: The numbers that tell the UNet about the picture's size, in this order: names of
@@ -93,13 +91,18 @@ class Family:
     pipeline_classes: tuple[str, ...]
     signs: tuple[Sign, ...]
     text_encodings: tuple[TextEncoding, ...]
-    components: tuple[str, ...]
     long_prompts: LongPrompts = "chunk"
     guidance: Guidance = "classifier_free"
     time_ids: tuple[str, ...] = ()
     task: Task = "text_to_image"
     num_inference_steps: int = 50
     guidance_scale: float = 7.5
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Every exported component, small ones first."""
+        encoders = (encoding.component for encoding in self.text_encodings)
+        return (*encoders, "vae_encoder", "vae_decoder", "unet")
 
     @property
     def num_time_ids(self) -> int:
@@ -115,9 +118,6 @@ class Family:
 _ONE_ENCODER = (TextEncoding("tokenizer", "text_encoder", "normed_hidden_states"),)
 _SECOND_ENCODER = TextEncoding("tokenizer_2", "text_encoder_2", "hidden_states", 1, "text_embeds")
 _TWO_ENCODERS = (TextEncoding("tokenizer", "text_encoder", "hidden_states", 1), _SECOND_ENCODER)
-_NETWORKS = ("vae_encoder", "vae_decoder", "unet")
-_COMPONENTS = ("text_encoder", *_NETWORKS)
-_XL_COMPONENTS = ("text_encoder", "text_encoder_2", *_NETWORKS)
 
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
 _INPAINTING_PIPELINES = ("StableDiffusionInpaintPipeline", "StableDiffusionPipeline")
@@ -155,7 +155,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_PIPELINES,
             signs=(_CLIP_L, _LATENTS),
             text_encodings=_ONE_ENCODER,
-            components=_COMPONENTS,
         ),
         Family(
             name="sd1_inpainting",
@@ -163,7 +162,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_INPAINTING_PIPELINES,
             signs=(_CLIP_L, _LATENTS_AND_MASK),
             text_encodings=_ONE_ENCODER,
-            components=_COMPONENTS,
             task="inpainting",
         ),
         Family(
@@ -172,7 +170,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_LCM_PIPELINES,
             signs=(_CLIP_L, _LATENTS, _KNOWS_GUIDANCE),
             text_encodings=_ONE_ENCODER,
-            components=_COMPONENTS,
             guidance="embedded",
             num_inference_steps=4,
             guidance_scale=8.5,
@@ -183,7 +180,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_PIPELINES,
             signs=(_OPEN_CLIP_H, _LATENTS, *_DISTILLED),
             text_encodings=_ONE_ENCODER,
-            components=_COMPONENTS,
             num_inference_steps=1,
             guidance_scale=0.0,
         ),
@@ -193,7 +189,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_PIPELINES,
             signs=(_OPEN_CLIP_H, _LATENTS),
             text_encodings=_ONE_ENCODER,
-            components=_COMPONENTS,
         ),
         Family(
             name="sd2_inpainting",
@@ -201,7 +196,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_INPAINTING_PIPELINES,
             signs=(_OPEN_CLIP_H, _LATENTS_AND_MASK),
             text_encodings=_ONE_ENCODER,
-            components=_COMPONENTS,
             task="inpainting",
         ),
         Family(
@@ -210,7 +204,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_XL_PIPELINES,
             signs=(Sign("text_encoder.hidden_size"), _LATENTS, *_DISTILLED),
             text_encodings=_TWO_ENCODERS,
-            components=_XL_COMPONENTS,
             time_ids=_SIZES,
             num_inference_steps=1,
             guidance_scale=0.0,
@@ -221,7 +214,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_XL_PIPELINES,
             signs=(Sign("text_encoder.hidden_size"), _LATENTS, _KNOWS_GUIDANCE),
             text_encodings=_TWO_ENCODERS,
-            components=_XL_COMPONENTS,
             guidance="embedded",
             time_ids=_SIZES,
             num_inference_steps=4,
@@ -233,7 +225,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_XL_PIPELINES,
             signs=(Sign("text_encoder.hidden_size"), _LATENTS),
             text_encodings=_TWO_ENCODERS,
-            components=_XL_COMPONENTS,
             time_ids=_SIZES,
             guidance_scale=5.0,
         ),
@@ -243,7 +234,6 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_XL_PIPELINES,
             signs=(Sign("index.requires_aesthetics_score", (True,)), _LATENTS),
             text_encodings=(_SECOND_ENCODER,),
-            components=("text_encoder_2", *_NETWORKS),
             time_ids=_SIZES_AND_SCORE,
             guidance_scale=5.0,
         ),
@@ -253,25 +243,8 @@ FAMILIES: dict[str, Family] = {
             pipeline_classes=_XL_INPAINTING_PIPELINES,
             signs=(Sign("text_encoder.hidden_size"), _LATENTS_AND_MASK),
             text_encodings=_TWO_ENCODERS,
-            components=_XL_COMPONENTS,
             time_ids=_SIZES,
             task="inpainting",
         ),
     )
 }
-
-
-def recognise(pipeline_class: object, setting: Callable[[str], object]) -> Family | None:
-    """Find the family of a checkpoint.
-
-    Args:
-        pipeline_class: What its model_index.json says.
-        setting: From ``folder.key`` to what that config says, None where it says nothing.
-
-    Returns:
-        The first family that fits; where none does, the first one of this pipeline class; None
-        where no family has pipelines of this class.
-    """
-    known = [family for family in FAMILIES.values() if pipeline_class in family.pipeline_classes]
-    fitting = (f for f in known if all(sign.fits(setting(sign.setting)) for sign in f.signs))
-    return next(fitting, known[0] if known else None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdopt.bundle.families import Family, recognise
+from sdopt.bundle.families import Family
 from sdopt.bundle.manifest import (
     FORMAT_VERSION,
     PREDICTION_TYPES,
@@ -21,6 +21,7 @@ from sdopt.bundle.manifest import (
     Manifest,
 )
 from sdopt.bundle.onnx_header import OnnxHeader, read_onnx_header
+from sdopt.bundle.recognition import recognise
 from sdopt.errors import BundleError, OnnxFolderError
 
 _INDEX, _SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdopt.bundle.families import FAMILIES, Family, recognise
+from sdopt.bundle.families import FAMILIES, Family
 from sdopt.bundle.manifest import Precision
+from sdopt.bundle.recognition import recognise
 from sdopt.errors import CheckpointError
 from sdopt.export.families import ModelFolder, check, model_folders
 from sdopt.export.weights import WeightFile, find_weights

@@ -7,13 +7,11 @@ shapes, so that everything after this is the same as for a folder.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdopt.bundle.families import recognise
+from sdopt.bundle.recognition import recognise
 from sdopt.errors import CheckpointError
 from sdopt.export import clip_tokenizer
 from sdopt.export.checkpoint import Checkpoint, Model, zero_negative_prompt
@@ -26,86 +24,9 @@ from sdopt.export.single_file_configs import (
     unet_config,
     vae_config,
 )
+from sdopt.export.single_file_kinds import IGNORED, KINDS, UNET, VAE, Kind, TextPart
 from sdopt.export.single_file_names import Tensors, open_clip_names, unet_names, vae_names
 from sdopt.export.weights import StoredTensor, WeightFile, read_header
-
-_UNET, _VAE = "model.diffusion_model.", "first_stage_model."
-_IGNORED = re.compile(
-    r"model_ema\..*|.*\.?(logit_scale|attn_mask|position_ids)|first_stage_model\.(loss|model_ema)\..*"
-    r"|(sqrt_|log_one_minus_|posterior_)?.*alphas?_cumprod.*|betas|posterior_.*|logvar"
-    r"|denoiser\.sigmas|v_pred|ztsnr|.*\.model_ema\.(decay|num_updates)"
-)
-"""What training leaves behind: averaged weights, schedules, markers."""
-
-
-@dataclass(frozen=True, slots=True)
-class _TextPart:
-    """A text encoder of a kind of files.
-
-    Attributes:
-        prefix: What its weights' names begin with.
-        folder: What diffusers calls it.
-        open_clip: Whether it is OpenCLIP's rather than OpenAI's.
-        projected: Whether it gives pooled prompts.
-    """
-
-    prefix: str
-    folder: str
-    open_clip: bool = False
-    projected: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of files.
-
-    Attributes:
-        name: Of its schedule in :data:`sdopt.export.single_file_configs.SCHEDULERS`.
-        texts: Its text encoders. The first kind whose text encoders are all there is taken.
-        sizes: Latents along one side that it was trained for, by prediction type.
-        numbers: How many numbers its UNet is told.
-        index: What model_index.json would say.
-    """
-
-    name: str
-    texts: tuple[_TextPart, ...]
-    sizes: Mapping[str, int]
-    index: Mapping[str, Any]
-    numbers: int = 0
-
-
-_XL = {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True}
-_KINDS = (
-    _Kind(
-        "sdxl",
-        (
-            _TextPart("conditioner.embedders.0.transformer.", "text_encoder"),
-            _TextPart("conditioner.embedders.1.model.", "text_encoder_2", True, True),
-        ),
-        {"epsilon": 128, "v_prediction": 128},
-        _XL,
-        numbers=6,
-    ),
-    _Kind(
-        "sdxl",
-        (_TextPart("conditioner.embedders.0.model.", "text_encoder_2", True, True),),
-        {"epsilon": 128, "v_prediction": 128},
-        _XL | {"requires_aesthetics_score": True},
-        numbers=5,
-    ),
-    _Kind(
-        "sd2",
-        (_TextPart("cond_stage_model.model.", "text_encoder", True),),
-        {"epsilon": 64, "v_prediction": 96},
-        {"_class_name": "StableDiffusionPipeline"},
-    ),
-    _Kind(
-        "sd1",
-        (_TextPart("cond_stage_model.transformer.", "text_encoder"),),
-        {"epsilon": 64, "v_prediction": 64},
-        {"_class_name": "StableDiffusionPipeline"},
-    ),
-)
 
 
 def read_single_file(path: Path, prediction_type: str | None = None) -> Checkpoint:
@@ -151,8 +72,8 @@ _NO_STABLE_DIFFUSION = (
 )
 
 
-def _kind(file: WeightFile) -> _Kind:
-    for kind in _KINDS:
+def _kind(file: WeightFile) -> Kind:
+    for kind in KINDS:
         if all(any(n.startswith(text.prefix) for n in file.tensors) for text in kind.texts):
             return kind
     some = ", ".join(sorted(file.tensors)[:3])
@@ -161,20 +82,20 @@ def _kind(file: WeightFile) -> _Kind:
     )
 
 
-def _parts(file: WeightFile, kind: _Kind) -> dict[str, dict[str, StoredTensor]]:
+def _parts(file: WeightFile, kind: Kind) -> dict[str, dict[str, StoredTensor]]:
     """Sort the weights by their prefix, without it."""
-    prefixes = (_UNET, _VAE, *(text.prefix for text in kind.texts))
+    prefixes = (UNET, VAE, *(text.prefix for text in kind.texts))
     parts: dict[str, dict[str, StoredTensor]] = {prefix: {} for prefix in prefixes}
     unknown: list[str] = []
     for name, tensor in file.tensors.items():
         prefix = next((p for p in prefixes if name.startswith(p)), None)
-        if _IGNORED.fullmatch(name):
+        if IGNORED.fullmatch(name):
             continue
         if prefix is None:
             unknown.append(name)
         else:
             parts[prefix][name.removeprefix(prefix)] = tensor
-    for prefix, what in ((_UNET, "UNet"), (_VAE, "VAE")):
+    for prefix, what in ((UNET, "UNet"), (VAE, "VAE")):
         if not parts[prefix]:
             problem = f"it holds no {what}: no weight's name begins with {prefix!r}"
             raise CheckpointError(file.path, problem, _NO_STABLE_DIFFUSION)
@@ -188,7 +109,7 @@ def _parts(file: WeightFile, kind: _Kind) -> dict[str, dict[str, StoredTensor]]:
     return parts
 
 
-def _prediction_type(file: WeightFile, kind: _Kind) -> str:
+def _prediction_type(file: WeightFile, kind: Kind) -> str:
     said = file.metadata.get("modelspec.prediction_type", "")
     if "v_pred" in file.tensors or said.startswith("v"):
         return "v_prediction"
@@ -203,9 +124,9 @@ def _prediction_type(file: WeightFile, kind: _Kind) -> str:
 
 
 def _models(
-    file: WeightFile, kind: _Kind, parts: Mapping[str, Tensors], sample_size: int
+    file: WeightFile, kind: Kind, parts: Mapping[str, Tensors], sample_size: int
 ) -> list[tuple[str, Model]]:
-    unet, vae = parts[_UNET], parts[_VAE]
+    unet, vae = parts[UNET], parts[VAE]
     configs = {
         "unet": unet_config(unet, sample_size),
         "vae": vae_config(vae, sample_size * 8) | _scaling(kind),
@@ -222,14 +143,14 @@ def _models(
     return [(name, _model(file, name, configs[name], tensors[name])) for name in configs]
 
 
-def _scaling(kind: _Kind) -> dict[str, Any]:
+def _scaling(kind: Kind) -> dict[str, Any]:
     """Tell what no weight does: how SDXL's latents are scaled, and that its VAE needs float32."""
     if kind.name == "sdxl":
         return {"scaling_factor": 0.13025, "force_upcast": True}
     return {"scaling_factor": 0.18215}
 
 
-def _text(file: WeightFile, text: _TextPart, found: Tensors) -> tuple[Tensors, dict[str, Any]]:
+def _text(file: WeightFile, text: TextPart, found: Tensors) -> tuple[Tensors, dict[str, Any]]:
     if not text.open_clip:
         bare = {name.removeprefix("text_model."): tensor for name, tensor in found.items()}
         named = {f"text_model.{name}": tensor for name, tensor in bare.items()}
@@ -262,7 +183,7 @@ def _setting(documents: Mapping[str, Mapping[str, Any]]) -> Callable[[str], obje
 
 
 def _documents(
-    kind: _Kind, configs: Mapping[str, Mapping[str, Any]], scheduler: Mapping[str, Any]
+    kind: Kind, configs: Mapping[str, Mapping[str, Any]], scheduler: Mapping[str, Any]
 ) -> dict[str, str]:
     """Write what a folder would hold beside weights."""
     texts = {f"{name}/config.json": config for name, config in configs.items()}

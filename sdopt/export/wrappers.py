@@ -101,6 +101,10 @@ class UNet(nn.Module):
         """
         added = dict(zip(self.conditions, conditions, strict=True))
         guidance = added.pop("timestep_cond", None)
+        if (
+            "text_embeds" in added
+        ):  # joined with embedded sizes, which are float32; ONNX wants both so
+            added["text_embeds"] = added["text_embeds"].float()
         return self.model(
             sample,
             timestep,

@@ -11,7 +11,13 @@ from sdopt.bundle.families import FAMILIES, Family, Guidance
 from sdopt.bundle.manifest import Defaults
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.concept_file import Concept
-from sdopt.runtime.image_request import ImageRequest, image_request, open_image, rounded_size
+from sdopt.runtime.image_request import (
+    ImageOptions,
+    ImageRequest,
+    image_request,
+    open_image,
+    rounded_size,
+)
 from sdopt.runtime.micro_conditioning import MicroConditions, micro_conditions
 from sdopt.runtime.prompt_checks import Encoded, choose_negative, choose_prompts, refuse_negative
 from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, ZeroPrompt, prompt_as_json
@@ -177,6 +183,13 @@ class RequestRules:
             micro=micro_conditions(options, self.family.time_ids, size, guided=guided),
             image=start,
         )
+
+    def any_picture(self) -> ImageOptions:
+        """Return options without which this model cannot do even an empty prompt."""
+        if self.family.task != "inpainting":
+            return {}
+        size = self.defaults.width, self.defaults.height
+        return {"image": Image.new("RGB", size), "mask_image": Image.new("L", size, "white")}
 
     def _size(self, options: RequestOptions, image: Image.Image | None) -> tuple[int, int]:
         """Return the size to make: what was given, the image's, or the default."""

@@ -1,10 +1,10 @@
 """Write tiny checkpoints of several families, and export them, all in this one process.
 
-    python tests/export/export_families.py OUT FAMILY...
+    python tests/export/export_families.py OUT FAMILY[-PRECISION]...
 
-OUT/FAMILY/checkpoint and OUT/FAMILY/bundle. Importing torch and tracing are what an export of a
-tiny model costs: here torch is imported once, and a component with the weights and settings of an
-earlier one is not traced again. All else is what `sdopt.export` does.
+OUT/FAMILY/checkpoint and OUT/FAMILY/bundle, or OUT/FAMILY-fp16 for both. Importing torch and
+tracing are what an export of a tiny model costs: here torch is imported once, and a component with
+the weights and settings of an earlier one is not traced again. The rest is `sdopt.export`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def running(jobs: Sequence[Job]) -> Iterator[Iterator[dict[str, Any]]]:
 if __name__ == "__main__":
     OUT, KEPT = Path(sys.argv[1]), Path(sys.argv[1]) / "kept"
     exporter.running = running  # type: ignore[assignment]
-    for family in sys.argv[2:]:
-        build(OUT / family / "checkpoint", family, seed=0)
-        exporter.export(OUT / family / "checkpoint", OUT / family / "bundle", run=run_graph)
+    for name in sys.argv[2:]:
+        family, _, precision = name.partition("-")
+        build(OUT / name / "checkpoint", family, seed=0)
+        options = exporter.ExportOptions(precision=precision or "fp32")  # type: ignore[arg-type]
+        checkpoint, bundle = OUT / name / "checkpoint", OUT / name / "bundle"
+        exporter.export(checkpoint, bundle, run=run_graph, options=options)
     shutil.rmtree(KEPT)

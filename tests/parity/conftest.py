@@ -24,9 +24,9 @@ def one_torch_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
     """The families that the default tests look at."""
-    from tests.parity.families import COMMON, exported
+    from tests.parity.families import COMMON, HALF, exported
 
-    return exported(tmp_path_factory.mktemp("families"), COMMON)
+    return exported(tmp_path_factory.mktemp("families"), (*COMMON, HALF))
 
 
 @pytest.fixture(scope="session")

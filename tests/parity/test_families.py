@@ -16,7 +16,7 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.families import FAMILIES
 from sdopt.errors import InvalidValueError
 from sdopt.pipeline import Pipeline
-from tests.parity.families import COMMON, MAX_TOLERANCE, MEAN_TOLERANCE, PROMPT, SEED, Family
+from tests.parity.families import COMMON, HALF, MAX_TOLERANCE, MEAN_TOLERANCE, PROMPT, SEED, Family
 
 NEGATIVE = "a green square"
 SIZES = {"default": (96, 96), "odd": (136, 200)}
@@ -102,6 +102,28 @@ def test_a_row_of_each_condition_for_each_row_of_the_unet(common: dict[str, Fami
     assert inputs("sdxl_refiner") == [ids[0], "time_ids: float32[batch, 5]"]
     assert inputs("lcm") == ["timestep_cond: float32[batch, 32]"]
     assert inputs("sd2") == []
+
+
+def test_half_precision_leaves_the_vae_and_the_sizes_alone(common: dict[str, Family]) -> None:
+    bundle = common[HALF].ours.bundle
+    precisions = {name: part.precision for name, part in bundle.manifest.components.items()}
+    assert precisions == {
+        "text_encoder": "fp16",
+        "text_encoder_2": "fp16",
+        "vae_encoder": "fp32",
+        "vae_decoder": "fp32",
+        "unet": "fp16",
+    }
+    assert [str(spec) for spec in bundle.component("unet").inputs[3:]] == [
+        "text_embeds: float16[batch, 24]",
+        "time_ids: float32[batch, 6]",
+    ]
+    assert bundle.manifest.notes == (
+        "The VAE computes in fp32, because it overflows in fp16: vae/config.json says "
+        "force_upcast=true.",
+    )
+    options = {"height": 96, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0}
+    assert common[HALF].difference(**options).mean() < 2  # theirs is in fp32
 
 
 def test_requests_of_different_prompts_share_calls(common: dict[str, Family]) -> None:
@@ -198,5 +220,6 @@ def test_what_has_no_effect_is_refused(common: dict[str, Family]) -> None:
     )
     assert refusal(inpainting, PROMPT) == (
         "task='text_to_image' is not allowed. task is inpainting for this model (Stable Diffusion "
-        "1.x inpainting). Its UNet takes a mask and a masked picture beside the latents."
+        "1.x inpainting). Its UNet takes a mask and a masked picture beside the latents: give "
+        "image and mask_image."
     )

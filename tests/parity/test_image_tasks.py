@@ -188,13 +188,17 @@ def test_an_inpainting_unet_needs_a_mask(common: dict[str, Family]) -> None:
             ours(PROMPT, num_inference_steps=1, **options)  # type: ignore[arg-type]
 
 
+def test_an_inpainting_pipeline_warms_up(common: dict[str, Family]) -> None:
+    assert common["sd1_inpainting"].ours.warmup().unet_ms > 0
+
+
 def test_the_encoder_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     real = sdopt.pipeline.open_engine
 
-    def open_engine(engine: str, component: str, *rest: Any, **more: Any) -> Any:
-        opened.append(component)
-        return real(engine, component, *rest, **more)
+    def open_engine(engine: str, model: Any, *rest: Any) -> Any:
+        opened.append(model.name)
+        return real(engine, model, *rest)
 
     monkeypatch.setattr(sdopt.pipeline, "open_engine", open_engine)
     pipeline = sdopt.load("shapes")
