@@ -51,6 +51,14 @@ DIFFUSERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lcm": ("LCMScheduler", {}),
     "tcd": ("TCDScheduler", {}),
 }
+BOTH_SIZES = [
+    *("pndm", "euler_ancestral", "dpmpp_2m_karras"),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in DIFFUSERS
+        if name not in {"pndm", "euler_ancestral", "dpmpp_2m_karras"}
+    ),
+]
 WITH_ETA = ("ddim", "tcd")
 DRAW_NOISE = ("ddpm", "euler_ancestral", "kdpm2_ancestral", "dpmpp_2m_sde", "dpmpp_3m_sde", "lcm")
 RUNS = [
@@ -155,7 +163,7 @@ def test_no_scheduler_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scheduler", ["pndm", "euler_ancestral", "dpmpp_2m_karras"])
+@pytest.mark.parametrize("scheduler", BOTH_SIZES)
 @pytest.mark.parametrize("model", ["shapes", "tiny"])
 def test_pictures_are_diffusers(
     model: str, scheduler: str, size: str, request: pytest.FixtureRequest
