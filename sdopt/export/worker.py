@@ -14,7 +14,7 @@ from torch import nn
 
 from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
-from sdopt.export import cases, graph, preview, storage
+from sdopt.export import cases, graph, preview, storage, weight_map
 from sdopt.export.checkpoint import Checkpoint
 from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
 from sdopt.export.jobs import Job, failure
@@ -60,11 +60,13 @@ class Exporter:
         model, dtype = self._checkpoint.models[row.folder], FLOAT[self._job.precision]
         inputs, outputs = row.inputs(model.config, dtype), row.outputs(model.config, dtype)
         halves = half_weights(model, network) if self._job.precision == "fp32" else set[str]()
+        names = set(network.state_dict())
         make_traceable(network)
         traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
         graph.clean(traced, inputs, outputs)
         storage.store_as_half(traced.graph, halves)
         self._say(row, "write")
+        weight_map.write(traced.graph, names, self._job.out / row.name)
         storage.save(traced, self._job.out / row.name / "model.onnx")
         return len(traced.graph)
 
