@@ -216,13 +216,14 @@ def test_several_timesteps_in_one_call(bundle: Path, tmp_path: Path) -> None:
     import numpy as np
 
     from sdopt.engines.catalog import open_engine
+    from sdopt.engines.options import Model
     from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 
     path = bundle / "unet" / "model.onnx"
     shutil.copytree(bundle / "unet", tmp_path / "unet")
     one_timestep(tmp_path / "unet" / "model.onnx", [], FLOAT)
-    whole = open_engine("onnxruntime", "unet", path)
-    single = open_engine("onnxruntime", "unet", tmp_path / "unet" / "model.onnx")
+    whole = open_engine("onnxruntime", Model("unet", path))
+    single = open_engine("onnxruntime", Model("unet", tmp_path / "unet" / "model.onnx"))
     assert has_timestep_per_row(whole)
     assert not has_timestep_per_row(single)
     random = np.random.default_rng(0)

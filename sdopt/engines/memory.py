@@ -79,7 +79,7 @@ def estimate(
     height, width = height or defaults.height, width or defaults.width
     latents = (height // factor) * (width // factor)
     scores = 2 * rows * _largest_scores(_config(bundle, "unet"), latents) * footprint.scores
-    vae = height * width * _config(bundle, "vae")["block_out_channels"][0] * footprint.vae_values
+    vae = height * width * _widest_picture(_config(bundle, "vae")) * footprint.vae_values
     return MemoryEstimate(
         weights_bytes=int(on_disk * footprint.weights),
         working_bytes=int(footprint.base_bytes + _FLOAT_BYTES * (scores + vae)),
@@ -127,7 +127,14 @@ def _container_bytes() -> int | None:
 
 
 def _config(bundle: Bundle, component: str) -> Any:
-    return json.loads((bundle.path / component / "config.json").read_text(encoding="utf-8"))
+    """Read a config; of other tools' folders without one, what networks need is not estimated."""
+    path = bundle.path / component / "config.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _widest_picture(vae: Any) -> int:
+    """Return how many channels the VAE has at the size of the picture."""
+    return int(vae.get("block_out_channels", (0,))[0])
 
 
 def _largest_scores(unet: Any, latents: int) -> int:
@@ -135,7 +142,7 @@ def _largest_scores(unet: Any, latents: int) -> int:
 
     diffusers calls the number of heads ``attention_head_dim``; it may differ from level to level.
     """
-    blocks = unet["down_block_types"]
+    blocks = unet.get("down_block_types", ())
     level = next((i for i, block in enumerate(blocks) if _ATTENDING in block), None)
     if level is None:
         return 0

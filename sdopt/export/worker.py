@@ -16,7 +16,7 @@ from sdopt.bundle.families import Family
 from sdopt.bundle.manifest import Precision
 from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
-from sdopt.export import cases, graph, preview, storage
+from sdopt.export import cases, graph, preview, storage, weight_map
 from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
 from sdopt.export.jobs import Job, failure
 from sdopt.export.loading import half_weights, load
@@ -62,11 +62,13 @@ class Exporter:
         model, precision = self._checkpoint.models[row.folder], self._precision(row)
         inputs, outputs = row.inputs(self, FLOAT[precision]), row.outputs(self, FLOAT[precision])
         halves = half_weights(model, network) if precision == "fp32" else set[str]()
+        names = set(network.state_dict())
         make_traceable(network)
         traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
         graph.clean(traced, inputs, outputs)
         storage.store_as_half(traced.graph, halves)
         self._say(row, "write")
+        weight_map.write(traced.graph, names, self._job.out / row.name)
         storage.save(traced, self._job.out / row.name / "model.onnx")
         return len(traced.graph)
 

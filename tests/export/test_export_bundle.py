@@ -82,7 +82,7 @@ def test_only_what_belongs_to_the_bundle_is_in_it(tiny_export: Path) -> None:
     graphs = {
         f"{name}/{file}"
         for name in NAMES
-        for file in ("model.onnx", "model.onnx_data", "reference.safetensors")
+        for file in ("model.onnx", "model.onnx_data", "reference.safetensors", "weights.json")
     }
     assert set(_files(tiny_export)) == graphs | {
         "model_index.json",

@@ -249,7 +249,8 @@ def test_a_graph_that_differs_fails_the_export(tiny_export: Path) -> None:
 
 
 EXPORT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.export.graphs import run_graph
