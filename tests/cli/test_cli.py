@@ -79,7 +79,7 @@ def test_several_prompts_and_pictures(
     assert [image["prompt"] for image in report["images"]] == [PROMPT] * 2 + ["a green star"] * 2
     assert report["sheet"] == str(out)
     assert set(report["timings"]) == {
-        "text_encoder_ms", "unet_ms", "vae_decoder_ms", "overhead_ms", "total_ms",
+        "text_encoder_ms", "unet_ms", "vae_encoder_ms", "vae_decoder_ms", "overhead_ms", "total_ms",
     }  # fmt: skip
     for image in report["images"]:
         with Image.open(image["path"]) as picture:

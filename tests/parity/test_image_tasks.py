@@ -1,7 +1,7 @@
 """Image to image and inpainting give diffusers' pictures, at two sizes, with UNets of both kinds.
 
-Tolerance: the mean absolute difference of the 8-bit pictures is at most 0.5. Single pixels may differ
-by more than from text: the VAE's encoder adds its own rounding, and edges of shapes are steep.
+Tolerance: the mean absolute difference of the 8-bit pictures is at most 0.5. Single pixels may
+differ by more than from text: the VAE's encoder rounds too, and edges of shapes are steep.
 """
 
 from __future__ import annotations
