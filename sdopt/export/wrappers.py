@@ -53,7 +53,7 @@ class TextEncoder(nn.Module):
 
     def _run(self, input_ids: Tensor, concept_embeds: Tensor) -> Any:
         is_concept = input_ids < 0
-        concepts = concept_embeds[(-1 - input_ids).clamp(min=0)]
+        concepts = concept_embeds[(-(input_ids + 1)).clamp(min=0)]
 
         def put_in_concepts(_module: nn.Module, _args: object, embeds: Tensor) -> Tensor:
             return torch.where(is_concept.unsqueeze(-1), concepts, embeds)
