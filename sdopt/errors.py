@@ -30,7 +30,12 @@
     │   ├── EngineExecutionError
     │   └── NonFiniteError                      one row of the denoising loop turned NaN or infinite
     ├── MissingDependencyError(ImportError)     names the extra to install
-    └── ServerBusyError                         the queue is full
+    └── ServerError                             the server cannot take the request, or finish it
+        ├── ServerBusyError                     the queue is full
+        ├── QueueTimeoutError                   no row became free in time
+        ├── RunTimeoutError                     the pictures were not finished in time
+        ├── ShuttingDownError                   the server takes no requests any more
+        └── CancelledError                      who asked for it does not want it any more
 
 A message says what is wrong (with the value), what is allowed, and what to do next. Each class
 formats its message from the fields that it keeps, so that a program can read the fields and a
@@ -330,6 +335,8 @@ class EngineExecutionError(EngineError):
 class NonFiniteError(EngineError):
     """One row of the denoising loop turned NaN or infinite; the other rows go on."""
 
+    http_status = 422  # these settings do it every time: it is not worth another try
+
     def __init__(self, stage: int, stages: int) -> None:
         self.stage, self.stages = stage, stages
         super().__init__(
@@ -351,7 +358,13 @@ class MissingDependencyError(SdoptError, ImportError):
         )
 
 
-class ServerBusyError(SdoptError):
+class ServerError(SdoptError):
+    """The server cannot take a request now, or did not finish it."""
+
+    http_status = 503
+
+
+class ServerBusyError(ServerError):
     """The queue is full."""
 
     http_status = 429
@@ -359,6 +372,50 @@ class ServerBusyError(SdoptError):
     def __init__(self, waiting: int, retry_after_s: float) -> None:
         self.waiting, self.retry_after_s = waiting, retry_after_s
         super().__init__(f"{waiting} requests are waiting already. Retry in {retry_after_s:.0f} s.")
+
+
+class QueueTimeoutError(ServerError):
+    """A request waited for a free row longer than the server lets one wait."""
+
+    http_status = 429
+
+    def __init__(self, limit_s: float, retry_after_s: float) -> None:
+        self.limit_s, self.retry_after_s = limit_s, retry_after_s
+        super().__init__(
+            f"The request waited for more than {limit_s:g} s without being started, and no request "
+            f"may wait longer. Retry in {retry_after_s:.0f} s."
+        )
+
+
+class RunTimeoutError(ServerError):
+    """A request ran longer than the server lets one run."""
+
+    http_status = 504
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(
+            f"The pictures were not finished within {limit_s:g} s, and no request may take longer. "
+            "Ask for fewer pictures, fewer steps or a smaller size."
+        )
+
+
+class ShuttingDownError(ServerError):
+    """The server finishes what it has begun, and takes nothing new."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server is shutting down and takes no new requests. Send the request to another."
+        )
+
+
+class CancelledError(ServerError):
+    """A request was cancelled; its rows left at the next step."""
+
+    http_status = 499
+
+    def __init__(self) -> None:
+        super().__init__("The request was cancelled.")
 
 
 def unknown_name(kind: str, name: str, choices: Sequence[str]) -> str:

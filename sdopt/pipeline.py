@@ -192,6 +192,11 @@ class Pipeline:
         return result.timings
 
     @property
+    def text_to_image(self) -> TextToImage:
+        """The parts of a generation one by one, for a server that runs many at once."""
+        return self._text_to_image
+
+    @property
     def concepts(self) -> tuple[Concept, ...]:
         """What prompts can name by textual inversion."""
         return self._prompts.concepts

@@ -24,6 +24,8 @@ _COMMANDS = (
     "plan",
     "demo",
     "engines",
+    "serve",
+    "bench",
 )
 _MODULES = {"import": "import_onnx"}
 """Where a command's name is a word of Python's."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sdopt.errors import InvalidValueError, NonFiniteError, ServerBusyError
+from sdopt.errors import EngineError, InvalidValueError, NonFiniteError, ServerBusyError
 from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.ports import Call, Engine, FloatArray, dtype_of
 from sdopt.runtime.row import Row, RowRequest
@@ -20,13 +20,14 @@ class StepReport:
 
     Attributes:
         finished: Rows whose last evaluation this was. They have left the loop.
-        failed: Rows that turned non-finite, with the error. They have left the loop.
+        failed: Rows that turned non-finite, or whose own UNet call failed, with the error. They
+            have left the loop.
         previews: Predicted finished latents, (channels, height/8, width/8) float32, of the rows
             for which they were asked.
     """
 
     finished: tuple[Row, ...]
-    failed: tuple[tuple[Row, NonFiniteError], ...]
+    failed: tuple[tuple[Row, EngineError], ...]
     previews: dict[Row, FloatArray]
 
 
@@ -145,6 +146,30 @@ class DenoisingLoop:
             row.advance()
         return self._report(shown)
 
+    def step_apart(self, previews: Sequence[Row] = ()) -> StepReport:
+        """Advance every row by one evaluation, each by a UNet call of its own.
+
+        This is what to do after ``step`` has raised: a row whose call fails again is reported as
+        failed and leaves, the others go on.
+        """
+        reports = [self._step_one(row, previews) for row in self.rows]
+        return StepReport(
+            tuple(row for report in reports for row in report.finished),
+            tuple(failure for report in reports for failure in report.failed),
+            {row: shown for report in reports for row, shown in report.previews.items()},
+        )
+
+    def _step_one(self, row: Row, previews: Sequence[Row]) -> StepReport:
+        others = [other for other in self._rows if other is not row]
+        self._use([row])
+        try:
+            report = self.step(previews)
+        except EngineError as error:
+            report = StepReport((), ((row, error),), {})
+            self._rows = []
+        self._use([*others, *self._rows])
+        return report
+
     def _arrange(self) -> None:
         """Give each guided row its unconditional partner, and lay out the prompts accordingly."""
         if self._arranged:
@@ -214,7 +239,10 @@ class DenoisingLoop:
         return StepReport(finished, failed, previews)
 
     def _remove(self, rows: Sequence[Row]) -> None:
-        self._rows = [row for row in self._rows if row not in rows]
+        self._use([row for row in self._rows if row not in rows])
+
+    def _use(self, rows: list[Row]) -> None:
+        self._rows = rows
         self._arranged = False
 
 

@@ -24,6 +24,7 @@ from sdopt.runtime.prompt_embeds import Prompt
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.row import Row, RowRequest
+from sdopt.runtime.row_image import RowImage
 
 _KEPT_LOOPS = 4
 
@@ -72,11 +73,36 @@ class TextToImage:
         """Begin a request; nothing is computed before the first step is asked for."""
         return Generation(self._steps(request, previews))
 
+    def latent_shape(self, request: GenerationRequest) -> tuple[int, int, int]:
+        """Return (channels, height/8, width/8) of a request's latents."""
+        return self._geometry.shape(request.height, request.width)
+
+    def new_loop(
+        self, latent_shape: tuple[int, int, int], length: int, max_rows: int
+    ) -> DenoisingLoop:
+        """Make a loop for rows of one latent shape and one prompt length, in tokens."""
+        return DenoisingLoop(
+            self._unet,
+            latent_shape=latent_shape,
+            prompt_shape=(length, self._prompts.shape[1]),
+            max_rows=max_rows,
+            clock=self._unet_clock,
+            condition_shapes=self._conditions.shapes,
+        )
+
+    def picture(self, latents: FloatArray) -> Image.Image:
+        """Decode the latents of one picture, (channels, height/8, width/8) float32."""
+        return Image.fromarray(self._decoder.decode(latents))
+
+    def preview(self, denoised: FloatArray) -> Image.Image:
+        """Approximate the picture of predicted latents, one pixel per latent."""
+        return self._preview.image(denoised)
+
     def _steps(self, request: GenerationRequest, previews: bool) -> Generator[Step, None, Result]:
         meter = _Meter(
             self._prompts.clock, self._unet_clock, self._decoder.clock, self._encoder.clock
         )
-        shape = self._geometry.shape(request.height, request.width)
+        shape = self.latent_shape(request)
         images: dict[int, Image.Image] = {}
         completed, total = 0, request.plan.stages * request.num_images
         for length, rows in self._rows_by_length(request).items():
@@ -104,12 +130,12 @@ class TextToImage:
                     running[loop.admit(row_request)] = index
                 advanced = len(running)
                 report = loop.step(previews=tuple(running) if previews else ())
-                shown = {running[row]: self._preview.image(x) for row, x in report.previews.items()}
+                shown = {running[row]: self.preview(x) for row, x in report.previews.items()}
                 for row, error in report.failed:
                     del running[row]
                     raise error
                 for row in report.finished:
-                    images[running.pop(row)] = Image.fromarray(self._decoder.decode(row.latents))
+                    images[running.pop(row)] = self.picture(row.latents)
                 yield advanced, shown
         finally:
             for row in running:
@@ -121,24 +147,43 @@ class TextToImage:
         A prompt is never padded to the length of another picture's: it would change its picture.
         """
         groups: dict[int, _Rows] = {}
+        for index, row in enumerate(self.rows(request)):
+            groups.setdefault(len(row.prompt_embeds), deque()).append((index, row))
+        return groups
+
+    def rows(self, request: GenerationRequest) -> list[RowRequest]:
+        """Encode the prompts of a request, and its picture; one row for each picture, in order.
+
+        Raises:
+            EngineExecutionError: A text encoder or the VAE's encoder failed.
+        """
         encoded = {p: self._encode(request, p) for p in dict.fromkeys(request.prompts)}
         image = None if request.image is None else self._image_start.row_image(request.image)
-        for index, seed in enumerate(request.seeds):
-            embeds, negative = encoded[request.prompt_of(index)]
-            row = RowRequest(
-                plan=request.plan,
-                noise=NoiseStream(seed),
-                prompt_embeds=embeds,
-                negative_prompt_embeds=negative,
-                guidance_scale=request.guidance_scale,
-                conditions=self._conditions.positive(request, request.prompt_of(index)),
-                negative_conditions=(
-                    {} if negative is None else self._conditions.negative(request)
-                ),
-                image=image,
-            )
-            groups.setdefault(len(embeds), deque()).append((index, row))
-        return groups
+        prompts = [request.prompt_of(index) for index in range(request.num_images)]
+        return [
+            self._row(request, seed, prompt, encoded[prompt], image)
+            for seed, prompt in zip(request.seeds, prompts, strict=True)
+        ]
+
+    def _row(
+        self,
+        request: GenerationRequest,
+        seed: int,
+        prompt: Prompt,
+        encoded: tuple[FloatArray, FloatArray | None],
+        image: RowImage | None,
+    ) -> RowRequest:
+        embeds, negative = encoded
+        return RowRequest(
+            plan=request.plan,
+            noise=NoiseStream(seed),
+            prompt_embeds=embeds,
+            negative_prompt_embeds=negative,
+            guidance_scale=request.guidance_scale,
+            conditions=self._conditions.positive(request, prompt),
+            negative_conditions={} if negative is None else self._conditions.negative(request),
+            image=image,
+        )
 
     def _encode(
         self, request: GenerationRequest, prompt: Prompt
@@ -150,14 +195,7 @@ class TextToImage:
     def _loop(self, latent_shape: tuple[int, int, int], length: int) -> DenoisingLoop:
         """Return the loop for a size and prompt length; those used last keep their buffers."""
         key = latent_shape, length
-        loop = self._loops.pop(key, None) or DenoisingLoop(
-            self._unet,
-            latent_shape=latent_shape,
-            prompt_shape=(length, self._prompts.shape[1]),
-            max_rows=self._max_rows,
-            clock=self._unet_clock,
-            condition_shapes=self._conditions.shapes,
-        )
+        loop = self._loops.pop(key, None) or self.new_loop(latent_shape, length, self._max_rows)
         self._loops[key] = loop
         while len(self._loops) > _KEPT_LOOPS:
             self._loops.popitem(last=False)

@@ -1,0 +1,187 @@
+"""Measure `sdopt serve` on the carried model: overtaking, throughput by rows, overload, overhead.
+
+    python benchmarks/serve_figures.py RECORD.json [--rounds 3] [--mixed 1000]
+
+Each server is a process of its own, and all stay up: the sides of a comparison take turns in every
+round, so that whatever else the machine does hits all of them. Ratios of medians are what to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import psutil
+from machine import machine, versions
+
+import sdopt
+from sdopt.bench.alone import different_pictures
+from sdopt.bench.client import Answer, Ask, Client
+from sdopt.bench.load import closed_loop, open_loop, poisson_times
+from sdopt.bench.summary import summary
+
+PROMPTS = ("a large red circle on a blue background", "a yellow star", "a ring on white", "")
+SIZE = {"size": "64x64", "guidance_scale": 3.0}
+
+
+class Served:
+    """A running server."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process, self.client = process, Client(url)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory of the process."""
+        return psutil.Process(self.process.pid).memory_info().rss
+
+
+@contextmanager
+def served(max_rows: int) -> Iterator[Served]:
+    """Run a server for the block, and check that it ends with 0."""
+    command = [sys.executable, "-m", "sdopt", "serve", "shapes", "--port", "0"]
+    command += ["--max-rows", str(max_rows)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    url = next(url_in(line) for line in process.stderr if "running on" in line)
+    log = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+    try:
+        yield Served(process, url)
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        log.wait()
+
+
+def url_in(line: str) -> str:
+    return str(json.loads(line)["message"].split("running on ")[1].split(" ")[0])
+
+
+def overtaking(rounds: int) -> dict[str, object]:
+    """Send a 4-step request behind eight 50-step requests, to rows enough and to one row."""
+    body = {"prompt": PROMPTS[0], **SIZE}
+    asks = [Ask(body=body | {"seed": seed, "num_inference_steps": 50}) for seed in range(8)]
+    asks.append(Ask(body=body | {"seed": 8, "num_inference_steps": 4}, after_s=0.5))
+    sides: dict[str, list[tuple[float, float]]] = {"together": [], "one after another": []}
+    with served(9) as many, served(1) as one:
+        for _ in range(rounds):
+            for name, server in (("together", many), ("one after another", one)):
+                begin = time.monotonic()
+                short = open_loop(server.client, asks)[-1].total_s
+                sides[name].append((round(short, 4), round(time.monotonic() - begin, 4)))
+    shorts = {name: median(short for short, _ in times) for name, times in sides.items()}
+    spans = {name: median(span for _, span in times) for name, times in sides.items()}
+    return {
+        "rounds": sides,
+        "short_request_ratio": round(shorts["together"] / shorts["one after another"], 4),
+        "throughput_ratio": round(spans["one after another"] / spans["together"], 4),
+    }
+
+
+def by_rows(rounds: int) -> dict[str, object]:
+    """Measure the throughput of eight clients at once, by how many rows the server has."""
+    body = {"prompt": PROMPTS[0], "num_inference_steps": 20, **SIZE}
+    asks = [Ask(body=body | {"seed": seed}) for seed in range(8)]
+    seconds: dict[int, list[float]] = {1: [], 2: [], 4: [], 8: []}
+    with ExitStack() as stack:
+        servers = {rows: stack.enter_context(served(rows)) for rows in seconds}
+        for _ in range(rounds):
+            for rows, server in servers.items():
+                begin = time.monotonic()
+                closed_loop(server.client, asks, clients=8)
+                seconds[rows].append(round(time.monotonic() - begin, 4))
+    medians = {rows: median(times) for rows, times in seconds.items()}
+    return {
+        "seconds_for_8_pictures": seconds,
+        "throughput_against_1_row": {r: round(medians[1] / s, 4) for r, s in medians.items()},
+    }
+
+
+def mixed_ask(rng: random.Random) -> Ask:
+    body = {
+        "prompt": rng.choice(PROMPTS),
+        "num_inference_steps": rng.randint(1, 6),
+        "scheduler": rng.choice(["ddim", "euler", "euler_ancestral", "dpmpp_2m_karras"]),
+        "guidance_scale": rng.choice([1.0, 3.0, 7.5]),
+        "size": rng.choice(["64x64", "72x64"]),
+        "seed": rng.randrange(20),
+    }
+    return Ask(body=body)
+
+
+def overload(count: int) -> dict[str, object]:
+    """Send mixed requests at twice the capacity, some of which leave or are poisoned."""
+    rng = random.Random(0)
+    with served(8) as server:
+        begin = time.monotonic()
+        closed_loop(server.client, [mixed_ask(rng) for _ in range(100)], clients=16)
+        capacity = 100 / (time.monotonic() - begin)
+        before = server.memory_bytes
+        asks = []
+        for index, after in enumerate(poisson_times(2 * capacity, count)):
+            ask = replace(mixed_ask(rng), after_s=after)
+            if index % 100 == 50:
+                poison = {"guidance_scale": 3e38, "num_inference_steps": 20, "prompt": "a ring"}
+                ask = replace(ask, body={**ask.body, **poison})
+            elif rng.random() < 0.1:
+                ask = replace(ask, leave_after_s=rng.uniform(0.02, 1.0))
+            asks.append(ask)
+        begin = time.monotonic()
+        answers = open_loop(server.client, asks)
+        seconds, after_bytes = time.monotonic() - begin, server.memory_bytes
+    poisoned = [a for a in answers if a.ask.body["guidance_scale"] == 3e38]
+    report = summary(answers, seconds, deadline_s=10.0)
+    return report | {
+        "capacity_per_s": round(capacity, 3),
+        "poisoned": sorted(a.status for a in poisoned),
+        "statuses": sorted({a.status for a in answers}),
+        "memory_before_bytes": before,
+        "memory_after_bytes": after_bytes,
+        "memory_ratio": round(after_bytes / before, 4),
+        "different_from_alone": len(different_pictures(sdopt.load("shapes"), answers)),
+    }
+
+
+def overhead(count: int) -> dict[str, object]:
+    """Measure what one client alone waits for beside the service: HTTP, JSON and base64."""
+    body = {"prompt": PROMPTS[0], "num_inference_steps": 2, **SIZE}
+    with served(4) as server:
+        asks = [Ask(body=body | {"seed": seed}) for seed in range(count)]
+        closed_loop(server.client, asks[:5], clients=1)
+        begin = time.monotonic()
+        answers: list[Answer] = closed_loop(server.client, asks, clients=1)
+        return summary(answers, time.monotonic() - begin, deadline_s=10.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mixed", type=int, default=1000)
+    options = parser.parse_args()
+    load_before = psutil.getloadavg()[0]
+    record = {
+        "machine": machine(),
+        "versions": versions("sdopt", "onnxruntime", "fastapi", "uvicorn", "numpy"),
+        "load_average_before": round(load_before, 2),
+        "overtaking": overtaking(options.rounds),
+        "by_rows": by_rows(options.rounds),
+        "overload": overload(options.mixed),
+        "overhead": overhead(100),
+        "load_average_after": round(psutil.getloadavg()[0], 2),
+    }
+    options.record.write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()

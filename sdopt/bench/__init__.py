@@ -1,0 +1,1 @@
+"""Measure a server the way its users meet it."""

@@ -1,0 +1,72 @@
+"""``sdopt serve``: bundles over HTTP."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sdopt.errors import InvalidValueError, MissingDependencyError
+
+
+@click.command("serve")
+@click.argument("bundles", metavar="BUNDLE…", nargs=-1, required=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another needs --api-keys.")
+@click.option("--port", default=7860, show_default=True, help="0 lets the system choose.")
+@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundles.")
+@click.option("--threads", type=click.IntRange(1), help="Of each operator.  [default: one a core]")
+@click.option(
+    "--max-rows",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Pictures denoised at the same time.",
+)
+@click.option(
+    "--queue",
+    "max_waiting",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Requests that wait at most; one more is refused with 429.",
+)
+@click.option(
+    "--api-keys",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with one key per line.  [default: SDOPT_API_KEYS, separated by commas]",
+)
+@click.option(
+    "--drain-timeout",
+    "drain_timeout_s",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds that SIGTERM leaves to what runs.",
+)
+def command(*, bundles: tuple[str, ...], host: str, port: int, **options: Any) -> None:
+    """Serve each BUNDLE, by its folder's name, over the OpenAI and AUTOMATIC1111 APIs."""
+    try:
+        from sdopt.serve.http.server import Address, log_as_json
+        from sdopt.serve.run import Settings, serve
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(str(error.name), "serve") from error
+
+    address, keys = Address(host=host, port=port), _keys(options.pop("api_keys"))
+    if not address.loopback and not keys:
+        hint = "Give --api-keys, or SDOPT_API_KEYS"
+        raise InvalidValueError("host", host, "127.0.0.1 where there are no API keys", hint)
+    log_as_json()
+    serve(bundles, address, Settings(api_keys=keys, **options))
+
+
+def _keys(file: Path | None) -> tuple[str, ...]:
+    if file is not None:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    else:
+        lines = os.environ.get("SDOPT_API_KEYS", "").split(",")
+    keys = tuple(line.strip() for line in lines if line.strip())
+    if file is not None and not keys:
+        raise InvalidValueError("api_keys", str(file), "a file with at least one key")
+    return keys

@@ -1,0 +1,66 @@
+"""Follow a job from a coroutine: its events, until it ends or its client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from sdopt.errors import CancelledError
+from sdopt.serve.job import Event, Failed, Finished, Job, Order
+from sdopt.serve.service import PictureService
+
+
+class Following:
+    """A submitted order. Leaving it early, in any way, cancels the job."""
+
+    def __init__(self, service: PictureService, order: Order, request: Request) -> None:
+        """Submit the order.
+
+        Raises:
+            RequestError: It is refused.
+            ServerError: It cannot be taken on now.
+        """
+        self._service, self._receive = service, request.receive
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.job: Job = service.submit(order, self._hear, request.scope["sdopt_request_id"])
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """Yield what happens, the last event last."""
+        watcher = asyncio.create_task(self._watch(self._receive))
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+                if isinstance(event, (Finished, Failed)):
+                    return
+        finally:
+            watcher.cancel()
+            self._service.cancel(self.job)
+
+    async def finished(self) -> Finished:
+        """Return the pictures.
+
+        Raises:
+            SdoptError: Why there are none.
+        """
+        async with contextlib.aclosing(self.events()) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event
+                if isinstance(event, Failed):
+                    raise event.error
+        raise CancelledError
+
+    def _hear(self, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped, nobody listens
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def _watch(self, receive: Receive) -> None:
+        """End the events when the client goes away."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._events.put_nowait(None)

@@ -1,0 +1,270 @@
+"""The service: orders in, pictures out. Encoding, denoising and decoding each have a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sdopt.errors import (
+    CancelledError,
+    EngineError,
+    SdoptError,
+    ShuttingDownError,
+    UnknownNameError,
+)
+from sdopt.runtime.loop import DenoisingLoop
+from sdopt.runtime.ports import FloatArray
+from sdopt.serve.backlog import Backlog
+from sdopt.serve.batcher import Batcher, GroupKey, Outcome, QueuedRow, Seat
+from sdopt.serve.engine_thread import EngineThread
+from sdopt.serve.infotext import infotext
+from sdopt.serve.job import Failed, Finished, Job, Listener, Order, Picture, Preview
+from sdopt.serve.limits import Limits
+from sdopt.serve.meters import Meters
+from sdopt.serve.picture_files import picture_file, preview_file
+
+if TYPE_CHECKING:
+    from sdopt.pipeline import Pipeline
+
+_log = logging.getLogger(__name__)
+
+
+class PictureService:
+    """Runs many orders at once over the pipelines of several bundles.
+
+    Prompts are encoded on one thread, rows are denoised on a second, pictures are decoded and
+    written on a third: nobody's text encoder or PNG holds up the steps of others. Each network
+    is only ever run by one thread. Safe for use from several threads at once.
+
+    Attributes:
+        models: The pipelines by name.
+        limits: What the service takes on.
+        backlog: The work that it holds.
+        meters: What it counts.
+    """
+
+    def __init__(
+        self, models: Mapping[str, Pipeline], limits: Limits, meters: Meters | None = None
+    ) -> None:
+        """Start the threads."""
+        self.models, self.limits = dict(models), limits
+        self.meters = meters or Meters()
+        self.backlog = Backlog(limits)
+        self._draining = threading.Event()
+        self._encoding = ThreadPoolExecutor(1, "sdopt-encode")
+        self._finishing = ThreadPoolExecutor(1, "sdopt-finish")
+        self._engine = EngineThread(Batcher(self._new_loop, limits.max_rows), limits, self)
+        self._engine.start()
+
+    def submit(self, order: Order, listener: Listener, job_id: str | None = None) -> Job:
+        """Take an order on.
+
+        Args:
+            order: Its request is checked against the limits here.
+            listener: Hears of it, on the service's threads, until it has finished or failed.
+            job_id: For logs; drawn if None.
+
+        Raises:
+            RequestError: The order asks for more than the service gives.
+            ServerBusyError: There is too much to do already.
+            ShuttingDownError: The service finishes what it has begun.
+        """
+        if order.model not in self.models:
+            raise UnknownNameError("model", order.model, tuple(self.models))
+        self.limits.check(order.request)
+        if self._draining.is_set():
+            self.meters.rejected.labels("shutting_down").inc()
+            raise ShuttingDownError
+        job = Job(order, listener, job_id)
+        try:
+            self.backlog.admit(job)
+        except SdoptError:
+            self.meters.rejected.labels("busy").inc()
+            raise
+        self._on(self._encoding, job, lambda: self._encode(job))
+        return job
+
+    def cancel(self, job: Job, error: SdoptError | None = None) -> None:
+        """Give a job up; its rows leave at the next step. One that has ended is no error."""
+        phase = "queue" if job.started_s is None else "run"
+        if self._settle(job, Failed(error or CancelledError())):
+            self.meters.cancelled.labels(phase).inc()
+            self._engine.drop(job)
+
+    @property
+    def ready(self) -> bool:
+        """Whether an order would be taken on now."""
+        return (
+            self._engine.alive
+            and not self._draining.is_set()
+            and self.backlog.waiting < self.limits.max_waiting
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine thread runs."""
+        return self._engine.alive
+
+    @property
+    def last_step_age_s(self) -> float:
+        """Seconds since the last step ended."""
+        return time.monotonic() - self._engine.last_step_s
+
+    @property
+    def rows(self) -> int:
+        """How many rows ran at the last step."""
+        return self._engine.rows
+
+    def refuse_new(self) -> None:
+        """Take no more orders on."""
+        self._draining.set()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Take no more orders, and wait for those that are open.
+
+        Returns:
+            Whether all ended by themselves; those that did not are given up.
+        """
+        self.refuse_new()
+        end = time.monotonic() + timeout_s
+        while self.backlog.jobs and time.monotonic() < end:
+            time.sleep(0.02)
+        late = self.backlog.jobs
+        for job in late:
+            self.cancel(job, ShuttingDownError())
+        return not late
+
+    def close(self) -> None:
+        """Give every job up and end the threads."""
+        self.drain(0)
+        self._encoding.shutdown()
+        self._engine.stop()
+        self._finishing.shutdown()
+
+    def warm_up(self) -> None:
+        """Run a few steps of every bundle at its default size, so that step times are known."""
+        for name, pipeline in self.models.items():
+            done: Future[None] = Future()
+            request = pipeline.request("", seed=0, num_inference_steps=2)
+            order = Order(model=name, request=request)
+            self.submit(order, lambda event, done=done: _resolve(done, event))  # type: ignore[misc]
+            done.result()
+
+    # --- on the encoding thread ---
+
+    def _encode(self, job: Job) -> None:
+        if job.settled:
+            return
+        parts, request = self.models[job.order.model].text_to_image, job.order.request
+        shape = parts.latent_shape(request)
+        rows = [
+            QueuedRow(index, GroupKey(job.order.model, shape, len(row.prompt_embeds)), row)
+            for index, row in enumerate(parts.rows(request))
+        ]
+        self._engine.add(job, rows)
+
+    # --- on the engine thread ---
+
+    def _new_loop(self, key: GroupKey, max_rows: int) -> DenoisingLoop:
+        parts = self.models[key.model].text_to_image
+        return parts.new_loop(key.latent_shape, key.length, max_rows)
+
+    def started(self, job: Job) -> None:
+        """Note how long a job has waited."""
+        assert job.started_s is not None
+        self.meters.stage("queue", job.started_s - job.created_s)
+
+    def stepped(self, outcome: Outcome, seconds: float) -> None:
+        """Pass on what a step did, and leave the work to the finishing thread."""
+        _, height, width = outcome.key.latent_shape
+        for seat in outcome.advanced:
+            self.backlog.advance(seat.job)
+            seat.job.advance()
+        for job, error in outcome.failed:
+            self.lost(job, error)
+        pixels = outcome.advanced[0].job.order.request if outcome.advanced else None
+        if pixels is not None:
+            self.backlog.measure(outcome.batch * pixels.height * pixels.width, seconds)
+        self.meters.step(outcome.batch, f"{width}x{height}", seconds)
+        for seat, latents in outcome.finished:
+            self._on(self._finishing, seat.job, partial(self._finish, seat, latents))
+        for seat, stage, shown in outcome.previews:
+            self._on(self._finishing, seat.job, partial(self._preview, seat, stage, shown))
+
+    def lost(self, job: Job, error: SdoptError) -> None:
+        """Settle a job that the engine thread gave up."""
+        self._settle(job, Failed(error))
+
+    def stopped(self, error: SdoptError) -> None:
+        """Fail every job, and take no more on: the engine thread is gone."""
+        self.refuse_new()
+        for job in self.backlog.jobs:
+            self._settle(job, Failed(error))
+
+    def retry_after_s(self) -> float:
+        """Return when it may be worth trying again."""
+        return self.backlog.retry_after_s()
+
+    # --- on the finishing thread ---
+
+    def _finish(self, seat: Seat, latents: FloatArray) -> None:
+        job = seat.job
+        if job.settled:
+            return
+        pipeline = self.models[job.order.model]
+        with self.meters.timed("decode"):
+            image = pipeline.text_to_image.picture(latents)
+        settings = job.order.request.settings(seat.index) | {"model": job.order.model}
+        with self.meters.timed("write"):
+            texts = {"parameters": infotext(settings)}
+            data = picture_file(image, job.order.format, settings, texts)
+        if finished := job.keep(seat.index, Picture(data, settings)):
+            self._settle(job, finished)
+
+    def _preview(self, seat: Seat, stage: int, denoised: FloatArray) -> None:
+        job, request = seat.job, seat.job.order.request
+        if job.settled:
+            return
+        image = self.models[job.order.model].text_to_image.preview(denoised)
+        number = job.order.preview_stages.index(stage)
+        job.tell(Preview(seat.index, number, preview_file(image, request.width, request.height)))
+
+    # --- on any thread ---
+
+    def _on(self, worker: ThreadPoolExecutor, job: Job, action: Callable[[], None]) -> None:
+        """Do something for a job on a worker; whatever goes wrong there fails this job alone."""
+
+        def guarded() -> None:
+            try:
+                action()
+            except SdoptError as error:
+                self._give_up(job, error)
+            except Exception as error:  # noqa: BLE001 - logged, and told to the sender
+                _log.exception("Job %s failed", job.id)
+                self._give_up(job, EngineError(f"The server failed: {type(error).__name__}"))
+
+        worker.submit(guarded)
+
+    def _give_up(self, job: Job, error: SdoptError) -> None:
+        if self._settle(job, Failed(error)):
+            self._engine.drop(job)
+
+    def _settle(self, job: Job, event: Finished | Failed) -> bool:
+        self.backlog.remove(job)
+        settled = job.settle(event)
+        if settled:
+            outcome = "finished" if isinstance(event, Finished) else type(event.error).__name__
+            self.meters.jobs.labels(job.order.model, outcome).inc()
+        return settled
+
+
+def _resolve(done: Future[None], event: object) -> None:
+    if isinstance(event, Finished):
+        done.set_result(None)
+    elif isinstance(event, Failed):
+        done.set_exception(event.error)

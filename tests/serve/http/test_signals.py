@@ -1,0 +1,101 @@
+"""`sdopt serve` as a process: how it starts, how it ends, and what it refuses to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+import pytest
+
+from sdopt.pipeline import Pipeline
+from tests.serve.orders import pixels
+
+STEPS = 40
+
+
+@contextmanager
+def process(*options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "sdopt", "serve", "shapes", "--port", "0", *options]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait()
+        assert running.stderr
+        running.stderr.close()
+
+
+def url_of(running: subprocess.Popen[str]) -> str:
+    assert running.stderr
+    for line in running.stderr:
+        message = json.loads(line)["message"]
+        if "running on" in message:
+            return str(message.split("running on ")[1].split(" ")[0])
+    raise AssertionError("the server did not start")
+
+
+def ask_for_ever(client: openai.OpenAI) -> None:
+    while True:
+        client.images.generate(prompt="late", extra_body={"num_inference_steps": 1})
+
+
+def test_sigterm_finishes_what_runs_and_refuses_the_rest(shapes: Pipeline) -> None:
+    answers: list[bytes] = []
+    with process() as running:
+        url = url_of(running)
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+        def make(seed: int) -> None:
+            import base64
+
+            extra = {"num_inference_steps": STEPS, "seed": seed}
+            answer = client.images.generate(prompt="a ring", size="64x64", extra_body=extra)  # type: ignore[call-overload]
+            answers.append(pixels(base64.b64decode(answer.data[0].b64_json)))
+
+        threads = [threading.Thread(target=make, args=(seed,)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        health = client.with_options(base_url=url)
+        while health.get("/health/ready", cast_to=object)["rows"] < 3:  # type: ignore[index]
+            time.sleep(0.01)
+        running.send_signal(signal.SIGTERM)
+        with pytest.raises((openai.InternalServerError, openai.APIConnectionError)):
+            ask_for_ever(client)
+        for thread in threads:
+            thread.join()
+        assert running.wait(30) == 0
+        client.close()
+    alone = shapes("a ring", num_inference_steps=STEPS, seed=0, height=64, width=64,
+                   num_images_per_prompt=3)  # fmt: skip
+    assert sorted(answers) == sorted(image.tobytes() for image in alone.images)
+
+
+def test_another_address_needs_keys(tmp_path: Path) -> None:
+    empty = tmp_path / "keys"
+    empty.write_text("\n")
+    for options, message in (
+        (
+            ["--host", "0.0.0.0"],
+            "Error: host='0.0.0.0' is not allowed. host is 127.0.0.1 where there are no API keys. "
+            "Give --api-keys, or SDOPT_API_KEYS.\n",
+        ),
+        (
+            ["--api-keys", str(empty)],
+            f"Error: api_keys={str(empty)!r} is not allowed. "
+            "api_keys is a file with at least one key.\n",
+        ),
+    ):
+        command = [sys.executable, "-m", "sdopt", "serve", "shapes", *options]
+        env = {name: value for name, value in os.environ.items() if name != "SDOPT_API_KEYS"}
+        ended = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        assert (ended.returncode, ended.stderr) == (2, message)

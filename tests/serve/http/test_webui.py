@@ -1,0 +1,159 @@
+# ruff: noqa: E501 - messages are written as they are read
+"""The AUTOMATIC1111 API, asked by the real ``webuiapi`` client over a real socket."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+import webuiapi
+
+from sdopt.pipeline import Pipeline
+from sdopt.serve.http.fields import markdown_table
+from sdopt.serve.http.webui_api import Txt2ImgRequest
+from sdopt.serve.http.webui_fields import WEBUI_FIELDS
+from tests.conftest import ROOT
+from tests.serve.conftest import Running
+
+PROMPT = "a yellow star on a green background"
+SMALL: dict[str, Any] = {"prompt": PROMPT, "steps": 3, "seed": 7, "width": 64, "height": 64}
+
+
+@pytest.fixture
+def client(server: Running) -> webuiapi.WebUIApi:
+    return webuiapi.WebUIApi(baseurl=f"{server.url}/sdapi/v1")
+
+
+def test_pictures_are_the_pipelines(client: webuiapi.WebUIApi, shapes: Pipeline) -> None:
+    answer = client.txt2img(**SMALL, negative_prompt="a ring", cfg_scale=4.0, batch_size=2)
+    alone = shapes(
+        PROMPT, num_inference_steps=3, seed=7, width=64, height=64, negative_prompt="a ring",
+        guidance_scale=4.0, scheduler="euler_ancestral", num_images_per_prompt=2,
+    )  # fmt: skip
+    assert [i.tobytes() for i in answer.images] == [i.tobytes() for i in alone.images]
+    assert answer.info["all_seeds"] == [7, 8]
+
+
+def test_the_text_in_a_picture_makes_it_again(client: webuiapi.WebUIApi) -> None:
+    first = client.txt2img(**SMALL | {"seed": -1}, sampler_name="DDIM", cfg_scale=4.3, eta=0.5)
+    text = first.images[0].text["parameters"]
+    prompt, facts = text.split("\n")
+    told = dict(fact.split(": ") for fact in facts.split(", "))
+    width, height = told["Size"].split("x")
+    again = client.txt2img(
+        prompt=prompt,
+        steps=int(told["Steps"]),
+        sampler_name=told["Sampler"],
+        cfg_scale=float(told["CFG scale"]),
+        seed=int(told["Seed"]),
+        width=int(width),
+        height=int(height),
+        eta=float(told["Eta"]),
+        override_settings={
+            "sd_model_checkpoint": told["Model"],
+            "CLIP_stop_at_last_layers": int(told["Clip skip"]),
+        },
+    )
+    assert again.images[0].tobytes() == first.images[0].tobytes()
+    assert first.info["infotexts"] == [text]
+
+
+def test_a_spacing_of_sigmas_belongs_to_the_sampler(
+    client: webuiapi.WebUIApi, shapes: Pipeline
+) -> None:
+    answer = client.txt2img(**SMALL, sampler_name="DPM++ 2M", scheduler="Karras")
+    alone = shapes(
+        PROMPT, num_inference_steps=3, seed=7, width=64, height=64, guidance_scale=7.0,
+        scheduler="dpmpp_2m_karras",
+    )  # fmt: skip
+    assert answer.images[0].tobytes() == alone.images[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"enable_hr": True}, "enable_hr=True is not allowed. enable_hr is False. There is no second pass."),
+        ({"restore_faces": True}, "restore_faces=True is not allowed. restore_faces is False. There is no face restoration."),
+        ({"styles": ["x"]}, "styles=['x'] is not allowed. styles is []. Write the style into the prompt."),
+        ({"eta": 0.5}, "eta=0.5 is not allowed. eta is 0 or 1 for euler_ancestral, which takes none."),
+        ({"scheduler": "turbo"}, "scheduler='turbo' is not allowed. scheduler is automatic, karras, exponential or beta."),
+        ({"override_settings": {"eta_ddim": 1}}, "override_settings.eta_ddim='1' is not allowed. override_settings.eta_ddim is a model's name as sd_model_checkpoint, or CLIP_stop_at_last_layers from 1."),
+        ({"width": 65}, "width=65 is not a multiple of 8. The nearest widths are 64 and 72."),
+    ],
+)  # fmt: skip
+def test_what_is_refused(client: webuiapi.WebUIApi, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        client.txt2img(**SMALL | options)
+    status, text = caught.value.args
+    assert (status, json.loads(text)["detail"]) == (400, message)
+
+
+@pytest.mark.parametrize("field", WEBUI_FIELDS, ids=lambda field: field.name)
+def test_the_table_says_what_the_code_does(server: Running, field: Any) -> None:
+    import requests
+
+    url = f"{server.url}/sdapi/v1/txt2img"
+    if field.verdict == "honoured":
+        assert field.name in Txt2ImgRequest.model_fields
+        return
+    for value in field.neutral or ("anything",):
+        answer = requests.post(url, json=SMALL | {field.name: value}, timeout=60)
+        assert answer.status_code == (
+            400 if field.verdict == "refused" and not field.neutral else 200
+        )
+    if field.verdict == "refused" and field.name != "disable_extra_networks":
+        assert requests.post(url, json=SMALL | {field.name: 5}, timeout=60).status_code == 400
+
+
+def test_every_field_of_the_client_is_in_the_table() -> None:
+    import inspect
+
+    sent = set(inspect.signature(webuiapi.WebUIApi.txt2img).parameters) & {
+        *(field.name for field in WEBUI_FIELDS)
+    }
+    known = {field.name for field in WEBUI_FIELDS}
+    own = {  # handled by the client itself, never sent
+        "self", "controlnet_units", "adetailer", "animatediff", "roop", "reactor", "sag",
+        "use_deprecated_controlnet", "use_async",
+    }  # fmt: skip
+    assert set(inspect.signature(webuiapi.WebUIApi.txt2img).parameters) - own <= known
+    assert sent
+
+
+def test_the_published_table_is_the_code_s() -> None:
+    assert markdown_table(WEBUI_FIELDS) in (ROOT / "docs" / "api-webui.md").read_text()
+
+
+def test_progress_and_interrupt(client: webuiapi.WebUIApi) -> None:
+    assert client.get_progress()["progress"] == 0
+    failures: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            client.txt2img(**SMALL | {"steps": 150})
+        except RuntimeError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    while not 0 < client.get_progress()["progress"] < 1:
+        time.sleep(0.01)
+    client.interrupt()
+    thread.join()
+    assert failures[0].args[0] == 499
+    assert client.get_progress()["progress"] == 0
+
+
+def test_lists(client: webuiapi.WebUIApi) -> None:
+    samplers = {one["name"] for one in client.get_samplers()}
+    assert {"euler_ancestral", "dpmpp_2m", "ddim"} <= samplers
+    assert [one["name"] for one in client.get_schedulers()][:2] == ["automatic", "karras"]
+    assert [one["model_name"] for one in client.get_sd_models()] == ["shapes"]
+    assert client.get_options()["sd_model_checkpoint"] == "shapes"
+    assert client.get_scripts() == {"txt2img": [], "img2img": []}
+    assert client.get_loras() == []
+    assert client.get_embeddings() == {"loaded": {}, "skipped": {}}
+    assert client.get_cmd_flags() == {}
