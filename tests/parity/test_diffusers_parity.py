@@ -32,8 +32,8 @@ PROMPT, NEGATIVE = "a large red circle on a blue background", "a green square"
 SIZES = {"default": (96, 96), "odd": (136, 200)}
 SDE = {"algorithm_type": "sde-dpmsolver++"}
 DIFFUSERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "lms": ("LMSDiscreteScheduler", {}),
     "euler": ("EulerDiscreteScheduler", {}),
