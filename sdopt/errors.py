@@ -28,7 +28,8 @@
     │   ├── EngineStoreError                    a built engine could not be kept
     │   ├── InsufficientMemoryError             known before anything is loaded
     │   ├── EngineExecutionError
-    │   └── NonFiniteError                      one row of the denoising loop turned NaN or infinite
+    │   ├── NonFiniteError                      one row of the denoising loop turned NaN or infinite
+    │   └── NonFinitePictureError               latents are finite, and their picture is not
     ├── MissingDependencyError(ImportError)     names the extra to install
     └── ServerError                             the server cannot take the request, or finish it
         ├── ServerBusyError                     the queue is full
@@ -342,6 +343,18 @@ class NonFiniteError(EngineError):
         super().__init__(
             f"The latents turned NaN or infinite at evaluation {stage + 1} of {stages}. A lower "
             "guidance_scale or a bundle exported with --precision fp32 usually avoids this."
+        )
+
+
+class NonFinitePictureError(EngineError):
+    """Latents so far from any picture that the VAE overflows on them."""
+
+    http_status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The decoded picture has values that are NaN or infinite. A lower guidance_scale or a "
+            "bundle exported with --precision fp32 usually avoids this."
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sdopt.errors import NonFinitePictureError
 from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.images import to_pixels
 from sdopt.runtime.ports import Array, Call, Engine, FloatArray, dtype_of
@@ -46,10 +47,13 @@ class LatentDecoder:
 
         Raises:
             EngineExecutionError: The VAE failed.
+            NonFinitePictureError: The VAE overflowed.
         """
         bound = self._bind(latents.shape)
         bound.latents[0] = latents / self._scaling_factor
         self.clock.run(bound.call)
+        if not np.isfinite(bound.sample).all():
+            raise NonFinitePictureError
         return to_pixels(bound.sample[0])
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:

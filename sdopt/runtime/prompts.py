@@ -135,6 +135,13 @@ class PromptEncoder:
             self._encoded.popitem(last=False)
         return encoded
 
+    def count_chunks(self, prompt: Prompt) -> int:
+        """Return how many chunks each text encoder reads for a prompt; nothing is encoded."""
+        if isinstance(prompt, PromptEmbeds):
+            return len(prompt.values) // self.shape[0]
+        segments = parse_prompt(prompt)
+        return max(len(encoder.chunked(segments).chunks) for encoder in self._encoders)
+
     def encode_pair(
         self, prompt: Prompt, negative_prompt: Prompt, clip_skip: int = 0
     ) -> tuple[FloatArray, FloatArray]:

@@ -73,6 +73,10 @@ class TextToImage:
         """Begin a request; nothing is computed before the first step is asked for."""
         return Generation(self._steps(request, previews))
 
+    def prompt_chunks(self, request: GenerationRequest) -> int:
+        """Return how many chunks the longest prompt of a request has; nothing is encoded."""
+        return max(map(self._prompts.count_chunks, (*request.prompts, request.negative_prompt)))
+
     def latent_shape(self, request: GenerationRequest) -> tuple[int, int, int]:
         """Return (channels, height/8, width/8) of a request's latents."""
         return self._geometry.shape(request.height, request.width)

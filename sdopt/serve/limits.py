@@ -21,8 +21,8 @@ class Limits:
         max_images: Pictures of one request.
         max_steps: Inference steps of one request.
         max_pixels: Height times width.
-        max_prompt_characters: Of each prompt and negative prompt. A chunk of 75 tokens is rarely
-            longer than 500, and encoding time grows with the number of chunks.
+        max_prompt_characters: Of each prompt and negative prompt.
+        max_prompt_chunks: Of each prompt and negative prompt, of 75 tokens each.
         max_body_bytes: Of a request's body.
     """
 
@@ -34,7 +34,8 @@ class Limits:
     max_images: int = 10
     max_steps: int = 150
     max_pixels: int = 1024 * 1024
-    max_prompt_characters: int = 4000
+    max_prompt_characters: int = 8000
+    max_prompt_chunks: int = 8
     max_body_bytes: int = 1_000_000
 
     def check(self, request: GenerationRequest) -> None:
@@ -49,6 +50,14 @@ class Limits:
             size = f"{request.width}x{request.height}"
             allowed = f"at most {self.max_pixels} pixels in all on this server"
             raise InvalidValueError("size", size, allowed)
+
+    def check_chunks(self, chunks: int) -> None:
+        """Refuse a prompt of too many chunks: each costs a text encoder's call.
+
+        Raises:
+            InvalidValueError: The message says how many one may have.
+        """
+        _at_most("prompt chunks", chunks, self.max_prompt_chunks)
 
     def check_prompt(self, name: str, prompt: str) -> None:
         """Refuse a prompt that is too long, before it is cut into tokens.

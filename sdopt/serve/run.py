@@ -14,6 +14,7 @@ from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import Address, Server
 from sdopt.serve.limits import Limits
 from sdopt.serve.service import PictureService
+from sdopt.serve.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def serve(bundles: Sequence[str], address: Address, settings: Settings) -> None:
     limits = Limits(max_rows=settings.max_rows, max_waiting=settings.max_waiting)
     service = PictureService(_load(bundles, settings), limits)
     try:
-        service.warm_up()
+        warm_up(service)
         guards = Guards(
             api_keys=settings.api_keys,
             loopback_only=address.loopback,

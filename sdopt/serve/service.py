@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,10 @@ from sdopt.runtime.ports import FloatArray
 from sdopt.serve.backlog import Backlog
 from sdopt.serve.batcher import Batcher, GroupKey, Outcome, QueuedRow, Seat
 from sdopt.serve.engine_thread import EngineThread
-from sdopt.serve.infotext import infotext
-from sdopt.serve.job import Failed, Finished, Job, Listener, Order, Picture, Preview
+from sdopt.serve.finishing import finished_picture, preview
+from sdopt.serve.job import Failed, Finished, Job, Listener, Order
 from sdopt.serve.limits import Limits
 from sdopt.serve.meters import Meters
-from sdopt.serve.picture_files import picture_file, preview_file
 
 if TYPE_CHECKING:
     from sdopt.pipeline import Pipeline
@@ -77,6 +76,9 @@ class PictureService:
         if order.model not in self.models:
             raise UnknownNameError("model", order.model, tuple(self.models))
         self.limits.check(order.request)
+        self.limits.check_chunks(
+            self.models[order.model].text_to_image.prompt_chunks(order.request)
+        )
         if self._draining.is_set():
             self.meters.rejected.labels("shutting_down").inc()
             raise ShuttingDownError
@@ -120,17 +122,13 @@ class PictureService:
         """How many rows ran at the last step."""
         return self._engine.rows
 
-    def refuse_new(self) -> None:
-        """Take no more orders on."""
-        self._draining.set()
-
     def drain(self, timeout_s: float) -> bool:
         """Take no more orders, and wait for those that are open.
 
         Returns:
             Whether all ended by themselves; those that did not are given up.
         """
-        self.refuse_new()
+        self._draining.set()
         end = time.monotonic() + timeout_s
         while self.backlog.jobs and time.monotonic() < end:
             time.sleep(0.02)
@@ -145,15 +143,6 @@ class PictureService:
         self._encoding.shutdown()
         self._engine.stop()
         self._finishing.shutdown()
-
-    def warm_up(self) -> None:
-        """Run a few steps of every bundle at its default size, so that step times are known."""
-        for name, pipeline in self.models.items():
-            done: Future[None] = Future()
-            request = pipeline.request("", seed=0, num_inference_steps=2)
-            order = Order(model=name, request=request)
-            self.submit(order, lambda event, done=done: _resolve(done, event))  # type: ignore[misc]
-            done.result()
 
     # --- on the encoding thread ---
 
@@ -187,9 +176,9 @@ class PictureService:
             seat.job.advance()
         for job, error in outcome.failed:
             self.lost(job, error)
-        pixels = outcome.advanced[0].job.order.request if outcome.advanced else None
-        if pixels is not None:
-            self.backlog.measure(outcome.batch * pixels.height * pixels.width, seconds)
+        if outcome.advanced:
+            request = outcome.advanced[0].job.order.request
+            self.backlog.measure(outcome.batch * request.height * request.width, seconds)
         self.meters.step(outcome.batch, f"{width}x{height}", seconds)
         for seat, latents in outcome.finished:
             self._on(self._finishing, seat.job, partial(self._finish, seat, latents))
@@ -202,7 +191,7 @@ class PictureService:
 
     def stopped(self, error: SdoptError) -> None:
         """Fail every job, and take no more on: the engine thread is gone."""
-        self.refuse_new()
+        self._draining.set()
         for job in self.backlog.jobs:
             self._settle(job, Failed(error))
 
@@ -214,25 +203,16 @@ class PictureService:
 
     def _finish(self, seat: Seat, latents: FloatArray) -> None:
         job = seat.job
-        if job.settled:
-            return
-        pipeline = self.models[job.order.model]
-        with self.meters.timed("decode"):
-            image = pipeline.text_to_image.picture(latents)
-        settings = job.order.request.settings(seat.index) | {"model": job.order.model}
-        with self.meters.timed("write"):
-            texts = {"parameters": infotext(settings)}
-            data = picture_file(image, job.order.format, settings, texts)
-        if finished := job.keep(seat.index, Picture(data, settings)):
-            self._settle(job, finished)
+        if not job.settled:
+            pipeline = self.models[job.order.model]
+            picture = finished_picture(pipeline, seat, latents, self.meters)
+            if finished := job.keep(seat.index, picture):
+                self._settle(job, finished)
 
     def _preview(self, seat: Seat, stage: int, denoised: FloatArray) -> None:
-        job, request = seat.job, seat.job.order.request
-        if job.settled:
-            return
-        image = self.models[job.order.model].text_to_image.preview(denoised)
-        number = job.order.preview_stages.index(stage)
-        job.tell(Preview(seat.index, number, preview_file(image, request.width, request.height)))
+        if not seat.job.settled:
+            pipeline = self.models[seat.job.order.model]
+            seat.job.tell(preview(pipeline, seat, stage, denoised))
 
     # --- on any thread ---
 
@@ -261,10 +241,3 @@ class PictureService:
             outcome = "finished" if isinstance(event, Finished) else type(event.error).__name__
             self.meters.jobs.labels(job.order.model, outcome).inc()
         return settled
-
-
-def _resolve(done: Future[None], event: object) -> None:
-    if isinstance(event, Finished):
-        done.set_result(None)
-    elif isinstance(event, Failed):
-        done.set_exception(event.error)

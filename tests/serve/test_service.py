@@ -28,6 +28,7 @@ from sdopt.pipeline import Pipeline
 from sdopt.serve.job import Failed, Finished, Order, Preview, Progress, Queued
 from sdopt.serve.limits import Limits
 from sdopt.serve.service import PictureService
+from sdopt.serve.warm_up import warm_up
 from tests.serve.orders import Ear, pixels
 
 PROMPTS = ("a red circle on a blue background", "a yellow star on a green background", "")
@@ -314,5 +315,5 @@ def test_a_fault_of_the_engine_thread_is_told_to_everybody(
 
 def test_warming_up_measures_steps(serve: Serve) -> None:
     service = serve()
-    service.warm_up()
+    warm_up(service)
     assert service.backlog._seconds_per_work > 0

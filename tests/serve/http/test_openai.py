@@ -123,7 +123,8 @@ REFUSED = [
     ({"extra_body": {"scheduler": "eular"}}, "eular", None),
     ({"extra_body": {"seed": -1}}, "seed", "seed=-1 is not allowed. seed is a whole number from 0 to 4294967295."),
     ({"extra_body": {"num_inference_steps": 151}}, "num_inference_steps", "num_inference_steps=151 is not allowed. num_inference_steps is at most 150 on this server."),
-    ({"prompt": "a" * 4001}, "length of prompt", "length of prompt=4001 is not allowed. length of prompt is at most 4000 on this server."),
+    ({"prompt": "a" * 8001}, "length of prompt", "length of prompt=8001 is not allowed. length of prompt is at most 8000 on this server."),
+    ({"prompt": "a BREAK " * 8 + "a"}, "prompt chunks", "prompt chunks=9 is not allowed. prompt chunks is at most 8 on this server."),
 ]  # fmt: skip
 
 
