@@ -139,6 +139,8 @@ class PromptEncoder:
         """Return how many chunks each text encoder reads for a prompt; nothing is encoded."""
         if isinstance(prompt, PromptEmbeds):
             return len(prompt.values) // self.shape[0]
+        if isinstance(prompt, ZeroPrompt):
+            return 1
         segments = parse_prompt(prompt)
         return max(len(encoder.chunked(segments).chunks) for encoder in self._encoders)
 
