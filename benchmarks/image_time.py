@@ -1,6 +1,7 @@
 """Time sdopt beside diffusers and Optimum on one checkpoint, picture by picture in turn.
 
     python benchmarks/image_time.py RECORD.json --bundle BUNDLE --checkpoint CHECKPOINT \
+        [--engine onnxruntime --engine openvino] [--dtype float32 --dtype bfloat16] \
         [--optimum ONNX_FOLDER --optimum-python VENV/bin/python] [--rounds 5]
 
 All sides are loaded, each in a process of its own; after one picture each as a warm-up, every
@@ -69,25 +70,15 @@ def main() -> None:
     parser.add_argument("record", type=Path)
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--engine", action="append", help="Of sdopt; can be given repeatedly.")
+    parser.add_argument("--dtype", action="append", help="Of diffusers; can be given repeatedly.")
     parser.add_argument("--optimum", help="A folder that optimum-cli export onnx wrote.")
     parser.add_argument("--optimum-python", default=sys.executable)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=4)
     options = parser.parse_args()
-    work = ["--size", str(options.size), "--steps", str(options.steps)]
-    commands = {
-        "sdopt": [sys.executable, str(WORKER), "sdopt", options.bundle, *work],
-        "diffusers": [sys.executable, str(WORKER), "diffusers", options.checkpoint, *work],
-    }
-    if options.optimum:
-        commands["optimum"] = [
-            options.optimum_python,
-            str(WORKER),
-            "optimum",
-            options.optimum,
-            *work,
-        ]
+    commands = _commands(options)
     sides = [Side(name, command) for name, command in commands.items()]
     for side in sides:
         side.picture()
@@ -104,6 +95,31 @@ def main() -> None:
     print(json.dumps(record["ratios"], indent=2))
 
 
+def _commands(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return how each side is started, by name."""
+    work = ["--size", str(options.size), "--steps", str(options.steps)]
+    ours = [sys.executable, str(WORKER), "sdopt", options.bundle, *work]
+    theirs = [sys.executable, str(WORKER), "diffusers", options.checkpoint, *work]
+    engines, dtypes = options.engine or ["onnxruntime"], options.dtype or ["float32"]
+    commands = {f"sdopt {engine}": [*ours, "--engine", engine] for engine in engines}
+    commands |= {f"diffusers {dtype}": [*theirs, "--dtype", dtype] for dtype in dtypes}
+    if options.optimum:
+        optimum = [options.optimum_python, str(WORKER), "optimum", options.optimum, *work]
+        commands["optimum"] = optimum
+    return commands
+
+
+def _ratios(seconds: dict[str, float]) -> dict[str, float]:
+    """Return each of our sides' times over each peer's; dimensionless."""
+    ours = {name: value for name, value in seconds.items() if name.startswith("sdopt")}
+    return {
+        f"{name} / {peer}": round(value / theirs, 3)
+        for name, value in ours.items()
+        for peer, theirs in seconds.items()
+        if peer not in ours
+    }
+
+
 def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]:
     seconds = {side.name: median(p["image_s"] for p in side.pictures) for side in sides}
     return {
@@ -111,12 +127,8 @@ def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]
         "checkpoint's scheduler, guidance 7.5",
         "method": f"{options.rounds} rounds of one picture each in turn after one warm-up each",
         "machine": machine(),
-        "versions": versions("onnxruntime", "torch", "diffusers", "numpy"),
-        "ratios": {
-            f"sdopt / {name}": round(seconds["sdopt"] / value, 3)
-            for name, value in seconds.items()
-            if name != "sdopt"
-        },
+        "versions": versions("onnxruntime", "openvino", "torch", "diffusers", "numpy"),
+        "ratios": _ratios(seconds),
         "sides": {side.name: side.record() for side in sides},
     }
 

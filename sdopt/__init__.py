@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sdopt import export
+    from sdopt.importing import import_onnx
     from sdopt.pipeline import Pipeline, load
     from sdopt.verification import verify
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "__version__", "export", "load", "verify"]
+__all__ = ["Pipeline", "__version__", "export", "import_onnx", "load", "verify"]
 
-_HOMES = {"load": "sdopt.pipeline", "Pipeline": "sdopt.pipeline", "verify": "sdopt.verification"}
+_HOMES = {
+    "load": "sdopt.pipeline",
+    "Pipeline": "sdopt.pipeline",
+    "verify": "sdopt.verification",
+    "import_onnx": "sdopt.importing",
+}
 
 
 def __getattr__(name: str) -> object:

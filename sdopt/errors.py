@@ -16,13 +16,17 @@
     │   ├── ManifestError                       sdopt.json says something that it may not say
     │   ├── MissingFileError
     │   ├── TamperedFileError                   size or SHA-256 differs from the manifest
+    │   ├── OnnxFolderError                     another tool's ONNX folder that cannot be used
     │   └── BundleWriteError                    the folder could not be written (exists, disk full)
     ├── ExportError                             a checkpoint could not become a bundle
     │   ├── CheckpointError                     not found, unreadable or of an unknown family
+    │   ├── HubError                            a model on the hub that cannot be downloaded
     │   ├── WeightsMismatchError                missing or unexpected weights
     │   └── ParityError                         the graph does not compute what torch computes
     ├── EngineError                             an engine could not be made or could not run
     │   ├── ProviderUnavailableError            asked for and not there; never replaced silently
+    │   ├── EngineStoreError                    a built engine could not be kept
+    │   ├── InsufficientMemoryError             known before anything is loaded
     │   ├── EngineExecutionError
     │   ├── NonFiniteError                      one row of the denoising loop turned NaN or infinite
     │   └── NonFinitePictureError               latents are finite, and their picture is not
@@ -44,7 +48,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SdoptError(Exception):
@@ -55,6 +59,16 @@ class SdoptError(Exception):
     """
 
     http_status: ClassVar[int] = 500
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes with message and fields; Exception would call the class anew."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[SdoptError], args: tuple[object, ...], fields: dict[str, Any]) -> object:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
 
 
 # --- requests -----------------------------------------------------------------------------------
@@ -192,6 +206,14 @@ class TamperedFileError(BundleError):
         )
 
 
+class OnnxFolderError(BundleError):
+    """An ONNX folder of another tool that is not complete, or of a family that is not known."""
+
+    def __init__(self, path: Path, problem: str, hint: str) -> None:
+        self.path, self.problem, self.hint = path, problem, hint
+        super().__init__(_sentences(f"ONNX folder {path}: {problem}", hint))
+
+
 class BundleWriteError(BundleError):
     """A bundle folder could not be written; nothing is left under its name."""
 
@@ -213,6 +235,14 @@ class CheckpointError(ExportError):
     def __init__(self, path: Path, problem: str, hint: str) -> None:
         self.path, self.problem, self.hint = path, problem, hint
         super().__init__(_sentences(f"Checkpoint {path}: {problem}", hint))
+
+
+class HubError(ExportError):
+    """A model on the Hugging Face hub that is not there, not open, or cannot be downloaded."""
+
+    def __init__(self, model: str, problem: str, hint: str) -> None:
+        self.model, self.problem, self.hint = model, problem, hint
+        super().__init__(_sentences(f"Hub model {model}: {problem}", hint))
 
 
 class WeightsMismatchError(ExportError):
@@ -266,6 +296,32 @@ class ProviderUnavailableError(EngineError):
                 f"Available: {', '.join(self.available) or 'none'}",
                 hint,
             )
+        )
+
+
+class EngineStoreError(EngineError):
+    """A built engine could not be written into the store; nothing is left under its name."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            _sentences(
+                f"Cannot keep a built engine in {path}: {problem}",
+                "Free some space there with `sdopt engines clean`, or set SDOPT_CACHE to a folder "
+                "that can be written",
+            )
+        )
+
+
+class InsufficientMemoryError(EngineError):
+    """What is to be loaded will not fit into memory; nothing has been loaded yet."""
+
+    def __init__(self, needed_bytes: int, available_bytes: int) -> None:
+        self.needed_bytes, self.available_bytes = needed_bytes, available_bytes
+        super().__init__(
+            f"About {needed_bytes / 1e9:.1f} GB of memory are needed, and "
+            f"{available_bytes / 1e9:.1f} GB are available. End other programs, or take another "
+            "engine: `sdopt info BUNDLE --engine NAME` tells how much each needs."
         )
 
 

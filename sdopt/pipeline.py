@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
 
 from sdopt.bundle.bundle import Bundle
-from sdopt.bundle.manifest import Manifest
-from sdopt.engines.catalog import open_engine
+from sdopt.bundle.manifest import Manifest, Preview
+from sdopt.engines import memory
+from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
-from sdopt.errors import UnknownNameError
+from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
+from sdopt.errors import InvalidValueError, UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
-from sdopt.runtime.generation import Generation, Result
+from sdopt.runtime.generation import Generation, Result, Timings
 from sdopt.runtime.images import LatentPreview
+from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.prompt_checks import check_text
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import GenerationRequest, RequestOptions, RequestRules
+from sdopt.runtime.request import GenerationRequest, RequestRules
+from sdopt.runtime.request_options import RequestOptions
 from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 
@@ -30,6 +36,8 @@ def load(
     bundle: str | Path,
     *,
     engine: str = "onnxruntime",
+    device: str = "cpu",
+    precision: str | None = None,
     max_rows: int = 4,
     threads: int | None = None,
     default_negative_prompt: str = "",
@@ -38,7 +46,11 @@ def load(
 
     Args:
         bundle: A folder, or the name of a carried model such as ``"shapes"``.
-        engine: A name in :data:`sdopt.engines.catalog.ENGINES`.
+        engine: A name in :data:`sdopt.engines.catalog.ENGINES`, or ``"auto"`` for the fastest of
+            those installed that runs on the device.
+        device: A name in :data:`sdopt.engines.catalog.DEVICES`.
+        precision: What to compute in, such as ``"bf16"``; None for the fastest that the engine
+            has on the device.
         max_rows: How many pictures are denoised together at most; more wait for a free row.
         threads: Threads within one operator; None for one per core.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
@@ -46,15 +58,20 @@ def load(
     Raises:
         InvalidValueError: The default negative prompt is no text.
         BundleError: The bundle cannot be found or trusted.
-        UnknownNameError: There is no engine of this name.
+        UnknownNameError: There is no engine or no device of this name.
         MissingDependencyError: The engine's package is not installed.
+        ProviderUnavailableError: The engine cannot run on the device, or not in the precision.
+        InsufficientMemoryError: Not even one picture of the bundle's own size would fit.
         EngineError: A component cannot be loaded.
     """
+    opened = Bundle.open(bundle)
+    options = EngineOptions(device=device, precision=precision, threads=threads)
+    memory.check(memory.estimate(opened, footprint(engine, options)))
     return Pipeline(
-        Bundle.open(bundle),
+        opened,
         engine=engine,
+        options=options,
         max_rows=max_rows,
-        threads=threads,
         default_negative_prompt=default_negative_prompt,
     )
 
@@ -65,6 +82,7 @@ class Pipeline:
     Attributes:
         bundle: What it runs.
         engine: The name of the engine that runs it.
+        engine_reason: Why it is this engine, in words.
         tokenizer: Turns texts into ``input_ids``.
     """
 
@@ -73,13 +91,15 @@ class Pipeline:
         bundle: Bundle,
         *,
         engine: str,
+        options: EngineOptions | None = None,
         max_rows: int = 4,
-        threads: int | None = None,
         default_negative_prompt: str = "",
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
-        self.bundle, self.engine = bundle, engine
-        self._threads = threads
+        self.bundle, self._options = bundle, options or EngineOptions()
+        self._max_rows = max_rows
+        choice = choose(engine, self._options.device)
+        self.engine, self.engine_reason = choice.engine, choice.reason
         manifest = bundle.manifest
         check_text("default_negative_prompt", default_negative_prompt)
         tokenizers = {
@@ -88,10 +108,15 @@ class Pipeline:
         self.tokenizer = tokenizers[manifest.tokenizers[0]]
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
-        self._rules = _rules(manifest, prompts, default_negative_prompt)
+        self._rules = _rules(bundle, prompts, default_negative_prompt)
         self._text_to_image = TextToImage(
             prompts=prompts,
-            unet=self._open("unet"),
+            unet=self._open_unet(),
+            encoder=LatentEncoder(
+                partial(self._open, "vae_encoder"),
+                scaling_factor=manifest.scaling_factor,
+                vae_scale_factor=manifest.vae_scale_factor,
+            ),
             decoder=LatentDecoder(
                 self._open("vae_decoder"),
                 scaling_factor=manifest.scaling_factor,
@@ -110,7 +135,7 @@ class Pipeline:
         Args:
             prompt: One text or several; none where ``prompt_embeds`` is given. For weights and
                 long prompts see docs/prompts.md.
-            **options: See :class:`sdopt.runtime.request.RequestOptions`.
+            **options: See :class:`sdopt.runtime.request_options.RequestOptions`.
 
         Raises:
             RequestError: A value is not allowed; the message says what is.
@@ -132,6 +157,39 @@ class Pipeline:
             previews: Whether each step shall show small approximate pictures.
         """
         return self._text_to_image.start(request, previews=previews)
+
+    def warmup(
+        self, *, height: int | None = None, width: int | None = None, num_images: int = 1
+    ) -> Timings:
+        """Run every network once, so that the first request takes no longer than later ones.
+
+        Backends allocate, choose kernels and compile at the first run with each shape.
+
+        Args:
+            height: In pixels, with ``width``; None for the bundle's own size.
+            width: In pixels.
+            num_images: Up to how many pictures at a time requests will ask for: each number from
+                1 to this (or to ``max_rows``) is a shape of its own.
+
+        Returns:
+            Where the time of the last and largest run went.
+
+        Raises:
+            RequestError: The size or number is not allowed.
+            EngineError: A component failed.
+        """
+        largest = self.request(
+            "",
+            num_images_per_prompt=num_images,
+            num_inference_steps=1,
+            seed=0,
+            height=height,
+            width=width,
+            **self._rules.any_picture(),
+        )
+        for count in range(1, min(num_images, self._max_rows) + 1):
+            result = self.start(replace(largest, num_images_per_prompt=count)).result
+        return result.timings
 
     @property
     def text_to_image(self) -> TextToImage:
@@ -181,23 +239,40 @@ class Pipeline:
         )
 
     def _open(self, component: str) -> Engine:
-        path = self.bundle.component_path(component)
-        return open_engine(self.engine, component, path, threads=self._threads)
+        return open_engine(self.engine, Model.of(self.bundle, component), self._options)
+
+    def _open_unet(self) -> Engine:
+        unet = self._open("unet")
+        return unet if has_timestep_per_row(unet) else RowTimesteps(unet)
 
 
-def _rules(
-    manifest: Manifest, prompts: PromptEncoder, default_negative_prompt: str
-) -> RequestRules:
+def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str) -> RequestRules:
+    manifest = bundle.manifest
+    if default_negative_prompt and bundle.family.guidance == "embedded":
+        raise InvalidValueError(
+            "default_negative_prompt",
+            default_negative_prompt,
+            f"empty with this model ({bundle.family.title})",
+            "Its UNet was distilled with guidance away from an empty prompt, once and for all",
+        )
     return RequestRules(
         defaults=manifest.defaults,
         size_multiple=manifest.vae_scale_factor,
         scheduler=manifest.scheduler,
-        embeds=EmbedsRule(*prompts.shape),
+        embeds=EmbedsRule(*prompts.shape, prompts.pooled_dim),
         default_negative_prompt=default_negative_prompt,
         max_clip_skip=prompts.max_clip_skip,
+        family=bundle.family,
+        zero_negative_prompt=manifest.zero_negative_prompt,
     )
 
 
+_LATENTS_AS_COLOURS = Preview(
+    matrix=((0.15, 0, 0), (0, 0.15, 0), (0, 0, 0.15), (0, 0, 0)), bias=(0.5, 0.5, 0.5)
+)
+"""The first three latents as they are: shapes without true colours, where nobody fitted those."""
+
+
 def _preview(manifest: Manifest) -> LatentPreview:
-    preview = manifest.preview
+    preview = manifest.preview or _LATENTS_AS_COLOURS
     return LatentPreview(np.array(preview.matrix, np.float32), np.array(preview.bias, np.float32))

@@ -1,6 +1,6 @@
 """One side of a comparison: loads a pipeline, then makes one picture for each line on stdin.
 
-    python image_worker.py sdopt     BUNDLE      [--size 256] [--steps 4]
+    python image_worker.py sdopt     BUNDLE      [--engine openvino] [--size 256] [--steps 4]
     python image_worker.py diffusers CHECKPOINT  [--dtype float32] ...
     python image_worker.py optimum   ONNX_FOLDER ...
 
@@ -12,6 +12,7 @@ peak resident set.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import sys
@@ -43,11 +44,13 @@ def optimum(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, 
 
 
 def sdopt(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
-    import sdopt.engines.onnxruntime
     import sdopt.pipeline
 
+    importlib.import_module(f"sdopt.engines.{options.engine}")
+    importlib.import_module(options.engine)
+
     def load() -> Callable[[], dict[str, float]]:
-        pipeline = sdopt.pipeline.load(options.model)
+        pipeline = sdopt.pipeline.load(options.model, engine=options.engine)
 
         def picture() -> dict[str, float]:
             timings = pipeline(
@@ -92,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("side", choices=("sdopt", "diffusers", "optimum"))
     parser.add_argument("model")
+    parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=4)

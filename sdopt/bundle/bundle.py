@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from sdopt.bundle.carried import locate
 from sdopt.bundle.families import FAMILIES, Family
 from sdopt.bundle.hashing import VerifiedFiles, sha256
-from sdopt.bundle.manifest import Component, FileRecord, Manifest, read_manifest
-from sdopt.errors import BundleError, ManifestError, MissingFileError, TamperedFileError
+from sdopt.bundle.manifest import FILE_NAME, Component, FileRecord, Manifest, read_manifest
+from sdopt.bundle.onnx_folder import is_onnx_folder, read_onnx_folder
+from sdopt.errors import (
+    BundleError,
+    ManifestError,
+    MissingFileError,
+    OnnxFolderError,
+    TamperedFileError,
+)
 
 
 class Bundle:
     """A folder with a manifest, every file of which is there and has the size it should have.
 
+    A folder that Optimum or diffusers wrote is opened too: its manifest is read off its configs
+    and graphs, and nothing in it can be compared with what was exported.
+
     Attributes:
         path: The folder.
-        manifest: What its ``sdopt.json`` says.
+        manifest: What its ``sdopt.json`` says, or would say.
+        sealed: Whether the manifest says what the files must be.
         family: The row of the family table that the manifest names.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(self, path: Path, manifest: Manifest, *, sealed: bool = True) -> None:
+        self.path, self.manifest, self.sealed = path, manifest, sealed
         self.family = _family(manifest)
 
     @classmethod
@@ -37,7 +49,10 @@ class Bundle:
             ManifestError: Its manifest cannot be trusted.
             MissingFileError: A file is not there.
             TamperedFileError: A file is not the one that was exported.
+            OnnxFolderError: It is another tool's folder, and cannot be used.
         """
+        if not (Path(bundle) / FILE_NAME).is_file() and is_onnx_folder(Path(bundle)):
+            return cls(Path(bundle), read_onnx_folder(Path(bundle)), sealed=False)
         path = locate(bundle)
         opened = cls(path, read_manifest(path))
         opened._check_files(VerifiedFiles())
@@ -61,13 +76,13 @@ class Bundle:
 
     def component_bytes(self, name: str) -> int:
         """Return the size on disk of a component's graph with its weights, in bytes."""
-        folder = self.component(name).model.rpartition("/")[0] + "/"
-        reference = self.component(name).reference
-        return sum(
-            record.size_bytes
-            for path, record in self.manifest.files.items()
-            if path.startswith(folder) and path != reference
-        )
+        return sum(record.size_bytes for record in self._component_files(name).values())
+
+    def component_sha256(self, name: str) -> str:
+        """Return one hash, as hex, over the hashes of a component's graph and weights."""
+        files = sorted(self._component_files(name).items())
+        text = "".join(f"{path} {record.sha256}\n" for path, record in files)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def verify_hashes(self) -> Iterator[str]:
         """Hash every file again, whatever was remembered, yielding each path found right.
@@ -75,7 +90,14 @@ class Bundle:
         Raises:
             MissingFileError: A file is not there.
             TamperedFileError: A file is not the one that was exported.
+            OnnxFolderError: It is another tool's folder, which holds no hashes.
         """
+        if not self.sealed:
+            raise OnnxFolderError(
+                self.path,
+                "it says neither what its files must be nor what its graphs must compute",
+                "Make a bundle of it first: sdopt import FOLDER OUT",
+            )
         verified = VerifiedFiles()
         for name, record in self.manifest.files.items():
             path = self._existing(name)
@@ -84,6 +106,16 @@ class Bundle:
             verified.remember(path, record)
             yield name
         verified.save()
+
+    def _component_files(self, name: str) -> dict[str, FileRecord]:
+        """Return the files of a component, without its reference pairs."""
+        component = self.component(name)
+        folder = component.model.rpartition("/")[0] + "/"
+        return {
+            path: record
+            for path, record in self.manifest.files.items()
+            if path.startswith(folder) and path != component.reference
+        }
 
     def _check_files(self, verified: VerifiedFiles) -> None:
         fresh = False

@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 Precision = Literal["fp32", "fp16"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class FileRecord:
 @dataclass(frozen=True, slots=True)
 class Parity:
     """How far a graph was from torch in fp32 when it was exported; all dimensionless.
+
+    Of an imported graph it is the distance from the graph that was imported.
 
     Attributes:
         relative_l2: The largest ``|ours - torch|_2 / |torch|_2`` over all cases and outputs.
@@ -55,9 +58,9 @@ class Component:
         outputs: The graph's outputs, in its order.
         precision: What the graph computes in.
         opset: The ONNX opset of the graph.
-        parity: Measured at export.
+        parity: Measured at export; None in another tool's folder, which says nothing of it.
         reference: A safetensors file with a few inputs and torch's fp32 outputs, as
-            ``{case}.{tensor}``, relative to the bundle.
+            ``{case}.{tensor}``, relative to the bundle; None likewise.
     """
 
     model: str
@@ -65,8 +68,8 @@ class Component:
     outputs: tuple[TensorSpec, ...]
     precision: Precision
     opset: int
-    parity: Parity
-    reference: str
+    parity: Parity | None
+    reference: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,11 @@ class Manifest:
         scheduler: ``scheduler_config.json`` as found in the checkpoint.
         tokenizers: Folders of the tokenizers, relative to the bundle.
         components: By name, such as ``"unet"``.
-        preview: Latents to RGB.
+        preview: Latents to RGB; None where nobody fitted it.
         notes: What a user should know, such as a safety checker that was not exported.
         files: Every file but this one, by path relative to the bundle, with ``/``.
+        zero_negative_prompt: Whether a negative prompt that is not given means embeddings of
+            zeros, as ``force_zeros_for_empty_prompt`` in model_index.json says.
     """
 
     format_version: int
@@ -131,9 +136,10 @@ class Manifest:
     scheduler: Mapping[str, object]
     tokenizers: tuple[str, ...]
     components: Mapping[str, Component]
-    preview: Preview
+    preview: Preview | None
     notes: tuple[str, ...]
     files: Mapping[str, FileRecord]
+    zero_negative_prompt: bool = False
 
     def to_json(self) -> str:
         """Return the text of ``sdopt.json``; the same manifest gives the same text."""
@@ -188,6 +194,6 @@ def _check_paths(manifest: Manifest) -> None:
         if not inside(path):
             raise ManifestError("files", f"the path {path!r} leads out of the bundle")
     for name, component in manifest.components.items():
-        for path in (component.model, component.reference):
-            if path not in manifest.files:
-                raise ManifestError(f"components.{name}", f"{path!r} is not listed under files")
+        for file in (component.model, component.reference):
+            if file is not None and file not in manifest.files:
+                raise ManifestError(f"components.{name}", f"{file!r} is not listed under files")

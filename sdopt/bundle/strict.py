@@ -18,6 +18,7 @@ def read(kind: type[T], data: object, where: str) -> T:
     Args:
         kind: A dataclass whose annotations use str, int, float, bool, None, Literal, unions,
             ``tuple[X, ...]``, ``Mapping[str, X]``, ``object`` (any JSON) and further dataclasses.
+            A field with a default may be missing in the data: it came later than the format.
         data: What ``json.loads`` returned.
         where: The path of ``data`` within the file, for messages.
 
@@ -67,10 +68,11 @@ def _instance(kind: Any, data: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     unknown = sorted(data.keys() - hints.keys())
     _require(not unknown, where, f"unknown keys: {', '.join(map(repr, unknown))}")
-    missing = sorted(hints.keys() - data.keys())
+    later = {f.name for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
+    missing = sorted(hints.keys() - data.keys() - later)
     _require(not missing, where, f"missing keys: {', '.join(map(repr, missing))}")
     return kind(
-        **{name: _value(hint, data[name], f"{where}.{name}") for name, hint in hints.items()}
+        **{name: _value(hints[name], item, f"{where}.{name}") for name, item in data.items()}
     )
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from sdopt.bundle.manifest import PRECISIONS
+from sdopt.bundle.manifest import PRECISIONS, PREDICTION_TYPES
 from sdopt.cli.progress import progress_bar
 
 
 @click.command("export")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--precision",
@@ -26,23 +26,34 @@ from sdopt.cli.progress import progress_bar
 )
 @click.option("--variant", help="Of the weight files, such as fp16.  [default: the plain ones]")
 @click.option(
+    "--prediction-type",
+    type=click.Choice(PREDICTION_TYPES),
+    help="What the UNet predicts, for single files that do not say.",
+)
+@click.option(
     "--steps",
     "num_inference_steps",
     type=click.IntRange(1, 1000),
-    default=50,
-    show_default=True,
-    help="Inference steps of requests that do not say.",
+    help="Inference steps of requests that do not say.  [default: the family's]",
 )
 @click.option(
     "--guidance",
     "guidance_scale",
     type=click.FloatRange(0),
-    default=7.5,
-    show_default=True,
-    help="Guidance of requests that do not say.",
+    help="Guidance of requests that do not say.  [default: the family's]",
 )
-def command(checkpoint: Path, out: Path, **options: Any) -> None:
-    """Export CHECKPOINT, a folder in the diffusers layout, to the new bundle OUT.
+@click.option(
+    "--share",
+    "share_with",
+    multiple=True,
+    metavar="BUNDLE",
+    help="Share files of the same content with this bundle; may be given several times.",
+)
+def command(checkpoint: str, out: Path, **options: Any) -> None:
+    """Export CHECKPOINT to the new bundle OUT.
+
+    CHECKPOINT is a folder in the diffusers layout, a single safetensors file, or a model on the
+    Hugging Face hub, as org/name or org/name@revision.
 
     Every graph is compared with torch before the bundle appears.
     """
@@ -52,6 +63,7 @@ def command(checkpoint: Path, out: Path, **options: Any) -> None:
         manifest = export(checkpoint, out, **options, progress=report)
     for name, component in manifest.components.items():
         parity = component.parity
+        assert parity is not None
         click.echo(
             f"{name:<13} {component.precision}, relative L2 to torch {parity.relative_l2:.1e}, "
             f"largest error {parity.max_error:.1e} (at most {parity.tolerance:.0e})"

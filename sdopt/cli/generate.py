@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from sdopt.cli.engine_options import choosing_engine
+from sdopt.engines.catalog import AUTO
+from sdopt.engines.options import EngineOptions
+
 
 @click.command("generate")
 @click.argument("bundle")
@@ -32,6 +36,22 @@ import click
     multiple=True,
     metavar="FILE[=WORD]",
     help="A textual inversion that prompts can name, by WORD or its own trigger word.",
+)
+@click.option("--image", type=click.Path(), metavar="FILE", help="A picture to start from.")
+@click.option(
+    "--strength", type=float, metavar="S", help="How much of it may change, above 0 and up to 1."
+)
+@click.option(
+    "--mask", "mask_image", type=click.Path(), metavar="FILE", help="Bright where it is redrawn."
+)
+@click.option("--mask-blur", type=float, metavar="PIXELS", help="Radius of a blur of the mask.")
+@click.option("--mask-invert", is_flag=True, default=None, help="Redraw what is dark instead.")
+@click.option(
+    "--mask-padding",
+    "padding_mask_crop",
+    type=int,
+    metavar="PIXELS",
+    help="Redraw the masked area alone, enlarged, with so many pixels around it.",
 )
 @click.option(
     "--steps",
@@ -61,7 +81,7 @@ import click
 @click.option(
     "-n", "num_images_per_prompt", type=int, metavar="N", help="Pictures per prompt.  [default: 1]"
 )
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundle.")
+@choosing_engine
 @click.option(
     "--json", "as_json", is_flag=True, help="Print settings, seeds, timings and paths as JSON."
 )
@@ -72,6 +92,7 @@ def command(
     output: Path,
     embeddings: tuple[str, ...],
     engine: str,
+    engine_options: EngineOptions,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -79,7 +100,14 @@ def command(
     import sdopt
     from sdopt.cli.pictures import run_with_progress, save_pictures, summary
 
-    pipeline = sdopt.load(bundle, engine=engine)
+    pipeline = sdopt.load(
+        bundle,
+        engine=engine,
+        device=engine_options.device,
+        precision=engine_options.precision,
+    )
+    if engine == AUTO:
+        click.echo(f"Engine {pipeline.engine}: {pipeline.engine_reason}.", err=True)
     for embedding in embeddings:
         file, _, word = embedding.partition("=")
         pipeline.load_textual_inversion(file, word or None)

@@ -7,14 +7,18 @@ import json
 import click
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.manifest import Component
 from sdopt.bundle.strict import plain
+from sdopt.cli.engine_options import choosing_engine
+from sdopt.engines.options import EngineOptions
 
 
 @click.command("info")
 @click.argument("bundle")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
-def command(bundle: str, as_json: bool) -> None:
-    """Say what BUNDLE holds: its model, components, tensors, sizes and parity."""
+@choosing_engine
+def command(bundle: str, as_json: bool, engine: str, engine_options: EngineOptions) -> None:
+    """Say what BUNDLE holds, and how much memory it takes on an engine."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -23,7 +27,7 @@ def command(bundle: str, as_json: bool) -> None:
         click.echo(json.dumps(plain(opened.manifest), indent=2, ensure_ascii=False))
         return
     console = Console(highlight=False, soft_wrap=True)
-    for name, value in _facts(opened).items():
+    for name, value in (_facts(opened) | _memory(opened, engine, engine_options)).items():
         console.print(f"[bold]{name:<12}[/bold] {value}")
     console.print(_components(opened))
     for name, component in opened.manifest.components.items():
@@ -44,7 +48,19 @@ def _facts(bundle: Bundle) -> dict[str, str]:
         "Sizes": f"any multiple of {manifest.vae_scale_factor} from 64",
         "Scheduler": str(manifest.scheduler.get("_class_name", "?")),
         "Files": f"{len(manifest.files)}, {_megabytes(total)} in all",
-        "Exported by": f"sdopt {manifest.sdopt_version}",
+        "Exported by": f"sdopt {manifest.sdopt_version}" if bundle.sealed else "another tool",
+    }
+
+
+def _memory(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, str]:
+    from sdopt.engines.catalog import choose, footprint
+    from sdopt.engines.memory import available_bytes, estimate
+
+    needed = estimate(bundle, footprint(engine, options))
+    name = choose(engine, options.device).engine
+    return {
+        "Memory": f"about {needed.needed_bytes / 1e9:.1f} GB on {name} "
+        f"(weights {needed.weights_bytes / 1e9:.1f}), {available_bytes() / 1e9:.1f} GB available"
     }
 
 
@@ -58,9 +74,15 @@ def _components(bundle: Bundle) -> object:
             _megabytes(bundle.component_bytes(name)),
             component.precision,
             str(component.opset),
-            f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e}",
+            _parity(component),
         )
     return table
+
+
+def _parity(component: Component) -> str:
+    if component.parity is None:
+        return "not known"
+    return f"{component.parity.relative_l2:.1e} of {component.parity.tolerance:.0e}"
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -13,7 +13,22 @@ import click
 from sdopt import __version__
 from sdopt.errors import RequestError, SdoptError
 
-_COMMANDS = ("export", "generate", "info", "verify", "schedulers", "plan", "demo", "serve", "bench")
+_COMMANDS = (
+    "export",
+    "import",
+    "generate",
+    "info",
+    "verify",
+    "lint",
+    "schedulers",
+    "plan",
+    "demo",
+    "engines",
+    "serve",
+    "bench",
+)
+_MODULES = {"import": "import_onnx"}
+"""Where a command's name is a word of Python's."""
 
 
 class _LazyGroup(click.Group):
@@ -25,7 +40,8 @@ class _LazyGroup(click.Group):
     def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"sdopt.cli.{cmd_name}").command
+        module = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = import_module(f"sdopt.cli.{module}").command
         return command
 
 

@@ -26,6 +26,25 @@ if TYPE_CHECKING:
     metavar="ETA",
     help="Share of fresh noise, for schedulers that take it.",
 )
+@click.option(
+    "--strength",
+    type=float,
+    default=1.0,
+    metavar="SHARE",
+    help="Share of the steps that an image to image run goes through.",
+)
+@click.option(
+    "--denoising-start",
+    type=float,
+    metavar="SHARE",
+    help="Where a refiner takes over, such as 0.8.",
+)
+@click.option(
+    "--denoising-end", type=float, metavar="SHARE", help="Where the base model hands over."
+)
+@click.option(
+    "--s-churn", type=float, metavar="CHURN", help="Noise that euler adds before its steps."
+)
 @click.option("--bundle", help="Whose configuration to use.  [default: Stable Diffusion 1.x's own]")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 @click.option(
@@ -39,6 +58,10 @@ def command(
     name: str | None,
     steps: int,
     eta: float,
+    strength: float,
+    denoising_start: float | None,
+    denoising_end: float | None,
+    s_churn: float | None,
     bundle: str | None,
     as_json: bool,
     plot: Path | None,
@@ -47,9 +70,18 @@ def command(
 
     Without NAME it is the scheduler of the configuration. `sdopt schedulers` lists the names.
     """
-    from sdopt.runtime.schedulers import compile_plan
+    from sdopt.runtime.schedulers import Churn, compile_plan
 
-    plan = compile_plan(_config(bundle), steps, scheduler=name, eta=eta)
+    plan = compile_plan(
+        _config(bundle),
+        steps,
+        scheduler=name,
+        eta=eta,
+        strength=strength,
+        denoising_start=denoising_start,
+        denoising_end=denoising_end,
+        churn=None if s_churn is None else Churn(s_churn=s_churn),
+    )
     if plot is not None:
         from sdopt.cli.plan_plot import save_plot
 

@@ -37,8 +37,14 @@ def _headline(plan: Plan) -> str:
     verb = "starts" if plan.state_rows > 1 else "alone, which start"
     return (
         f"[bold]{plan.name}[/bold]: {plan.stages} evaluations, {draws}.\n"
-        f"Keeps {arrays} {verb} as {plan.start[1]:.6g} × noise."
+        f"Keeps {arrays} {verb} as {_start(plan)}."
     )
+
+
+def _start(plan: Plan) -> str:
+    """Say what the first latents are made of."""
+    named = zip(plan.start, ("image", "noise"), strict=True)
+    return " + ".join(f"{factor:.6g} × {name}" for factor, name in named if factor)
 
 
 def _legend(plan: Plan) -> str:

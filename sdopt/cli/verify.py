@@ -7,13 +7,15 @@ import sys
 import click
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.cli.engine_options import choosing_engine
 from sdopt.cli.progress import progress_bar
+from sdopt.engines.options import EngineOptions
 
 
 @click.command("verify")
 @click.argument("bundle")
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundle.")
-def command(bundle: str, engine: str) -> None:
+@choosing_engine
+def command(bundle: str, engine: str, engine_options: EngineOptions) -> None:
     """Hash every file of BUNDLE, and compare its components with torch's recorded outputs."""
     from sdopt.verification import check_components
 
@@ -25,14 +27,14 @@ def command(bundle: str, engine: str) -> None:
     click.echo(f"{total} files are as exported.")
     checks = []
     with progress_bar("Running components") as report:
-        for check in check_components(opened, engine):
+        for check in check_components(opened, engine, engine_options):
             checks.append(check)
             report(f"Ran {check.component}", len(checks) / len(opened.manifest.components))
     for check in checks:
         click.echo(
-            f"{'ok    ' if check.passed else 'FAILED'} {check.component:<13} "
-            f"relative L2 {check.relative_l2:.1e}, largest error {check.max_error:.1e} "
-            f"(at most {check.tolerance:.0e})"
+            f"{'ok    ' if check.passed else 'FAILED'} {check.component:<13} {check.precision}, "
+            f"relative L2 {check.relative_l2:.1e} (at most {check.tolerance:.0e}), "
+            f"largest error {check.max_error:.1e} (at most {check.max_error_tolerance:.0e})"
         )
     if not all(check.passed for check in checks):
         click.echo("This engine does not compute what torch computed at export.", err=True)

@@ -1,39 +1,105 @@
-"""Which engines there are, by name, and how one is opened."""
+"""Which engines there are, by name, which one to take, and how one is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from sdopt.engines.contract import Engine
-from sdopt.errors import UnknownNameError
+from sdopt.engines.key import EngineKey
+from sdopt.engines.offer import Offer
+from sdopt.engines.options import EngineOptions, Model
+from sdopt.errors import ProviderUnavailableError, UnknownNameError
+
+if TYPE_CHECKING:
+    from sdopt.engines.contract import Engine
+    from sdopt.engines.memory import Footprint
+
+AUTO = "auto"
+DEVICES = ("cpu", "gpu", "cuda")
+
+# Each module offers a class (the engine), `offer(device)` and `footprint(precision)`.
+_CLASSES = {"onnxruntime": "OnnxRuntimeEngine", "openvino": "OpenVinoEngine"}
+
+ENGINES: tuple[str, ...] = tuple(_CLASSES)
 
 
-def _onnxruntime(name: str, model: Path, threads: int | None) -> Engine:
-    from sdopt.engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeOptions
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine, and why it was taken.
 
-    return OnnxRuntimeEngine(name, model, OnnxRuntimeOptions(threads=threads))
+    Attributes:
+        engine: A name in :data:`ENGINES`.
+        reason: In words, for people.
+    """
+
+    engine: str
+    reason: str
 
 
-_OPENERS: dict[str, Callable[[str, Path, int | None], Engine]] = {"onnxruntime": _onnxruntime}
-
-ENGINES: tuple[str, ...] = tuple(_OPENERS)
-
-
-def open_engine(engine: str, name: str, model: Path, *, threads: int | None = None) -> Engine:
-    """Load one component with the engine of this name.
+def choose(engine: str, device: str = "cpu") -> Choice:
+    """Check an engine's name, or take the fastest installed one that runs on the device.
 
     Args:
-        engine: One of :data:`ENGINES`.
-        name: The component's name, for messages.
-        model: Its ONNX file.
-        threads: Threads within one operator; None leaves it to the backend.
+        engine: One of :data:`ENGINES`, or ``"auto"``.
+        device: One of :data:`DEVICES`.
 
     Raises:
-        UnknownNameError: There is no engine of this name.
+        UnknownNameError: There is no engine or no device of this name.
+        ProviderUnavailableError: ``"auto"``, and no installed engine runs on the device.
+    """
+    if device not in DEVICES:
+        raise UnknownNameError("device", device, DEVICES)
+    if engine in ENGINES:
+        return Choice(engine, "asked for")
+    if engine != AUTO:
+        raise UnknownNameError("engine", engine, (*ENGINES, AUTO))
+    return _fastest(device)
+
+
+def open_engine(engine: str, model: Model, options: EngineOptions | None = None) -> Engine:
+    """Load one component with the engine of this name.
+
+    Raises:
+        UnknownNameError: There is no engine or no device of this name.
         MissingDependencyError: The engine's package is not installed.
+        ProviderUnavailableError: The engine cannot run on the device, or not in the precision.
         EngineError: The component cannot be loaded.
     """
-    if engine not in _OPENERS:
-        raise UnknownNameError("engine", engine, ENGINES)
-    return _OPENERS[engine](name, model, threads)
+    options = options or EngineOptions()
+    name = choose(engine, options.device).engine
+    opened: Engine = getattr(_module(name), _CLASSES[name])(model, options)
+    return opened
+
+
+def stored_key(engine: str, model: Model, options: EngineOptions) -> EngineKey | None:
+    """Return the key under which this engine keeps what it builds; None if it keeps nothing."""
+    find = getattr(_module(choose(engine, options.device).engine), "stored_key", None)
+    key: EngineKey | None = None if find is None else find(model, options)
+    return key
+
+
+def footprint(engine: str, options: EngineOptions) -> Footprint:
+    """Return what an engine takes in memory, as it was measured."""
+    name = choose(engine, options.device).engine
+    found: Footprint = _module(name).footprint(options.precision)
+    return found
+
+
+def _fastest(device: str) -> Choice:
+    offers = [offer for name in ENGINES if (offer := _offer(name, device))]
+    if not offers:
+        hint = "Install one, for instance with: pip install 'sdopt[cpu]'"
+        raise ProviderUnavailableError(f"an engine for {device}", (), hint)
+    best, *others = sorted(offers, key=lambda offer: offer.rank)
+    reasons = (best.why, *(other.why for other in others))
+    return Choice(best.engine, f"the fastest of those installed: {'; '.join(reasons)}")
+
+
+def _offer(name: str, device: str) -> Offer | None:
+    offer: Offer | None = _module(name).offer(device)
+    return offer
+
+
+def _module(name: str) -> Any:
+    return import_module(f"sdopt.engines.{name}")

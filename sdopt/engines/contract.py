@@ -34,11 +34,13 @@ class Engine(Protocol):
         name: The component's name, for messages.
         inputs: What the graph takes.
         outputs: What the graph gives.
+        precision: What it computes in, such as ``"fp32"`` or ``"bf16"``.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    precision: str
 
     def bind(self, buffers: Mapping[str, Array]) -> Call:
         """Bind every input, and the outputs that are wanted, to buffers of their exact shapes.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sdopt.bundle.tensors import TensorSpec
+from sdopt.engines.buffers import check_buffers
 from sdopt.engines.contract import Array, Call
+from sdopt.engines.memory import Footprint
+from sdopt.engines.offer import Offer
+from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import (
     EngineError,
     EngineExecutionError,
@@ -21,7 +23,7 @@ from sdopt.errors import (
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_PROVIDER = "CPUExecutionProvider"
+_PROVIDERS = {"cpu": "CPUExecutionProvider"}
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -32,36 +34,31 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnnxRuntimeOptions:
-    """How a session is made.
+class OnnxRuntimeEngine:
+    """A component that ONNX Runtime runs on the CPU. See :class:`sdopt.engines.contract.Engine`.
 
     Attributes:
-        threads: Threads within one operator; None leaves it to ONNX Runtime (one per core).
+        precision: What the graph computes in: ONNX Runtime changes nothing about it.
     """
 
-    threads: int | None = None
-
-
-class OnnxRuntimeEngine:
-    """A component that ONNX Runtime runs on the CPU. See :class:`sdopt.engines.contract.Engine`."""
-
-    def __init__(self, name: str, model: Path, options: OnnxRuntimeOptions | None = None) -> None:
+    def __init__(self, model: Model, options: EngineOptions | None = None) -> None:
         """Load a graph with its weights.
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
-            ProviderUnavailableError: This build of onnxruntime cannot run on the CPU.
+            ProviderUnavailableError: This build of onnxruntime cannot run on the device, or the
+                graph computes in another precision than was asked for.
             EngineError: The graph cannot be loaded.
         """
-        self.name = name
-        self._session = _session(name, model, options or OnnxRuntimeOptions())
+        options = options or EngineOptions()
+        self.name, self.precision = model.name, _precision(model, options.precision)
+        self._session = _session(model, options)
         self.inputs = tuple(map(_spec, self._session.get_inputs()))
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
 
     def bind(self, buffers: Mapping[str, Array]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
-        self._check(buffers)
+        check_buffers(self.name, buffers, self.inputs, self.outputs)
         binding = self._session.io_binding()
         for spec in self.inputs:
             binding.bind_input(spec.name, *_place(buffers[spec.name]))
@@ -77,20 +74,6 @@ class OnnxRuntimeEngine:
         except Exception as error:  # onnxruntime raises a family of unrelated classes
             raise EngineExecutionError(self.name, str(error)) from error
         return {spec.name: np.asarray(out) for spec, out in zip(self.outputs, outputs, strict=True)}
-
-    def _check(self, buffers: Mapping[str, Array]) -> None:
-        specs = {spec.name: spec for spec in (*self.inputs, *self.outputs)}
-        if unknown := sorted(buffers.keys() - specs.keys()):
-            there = ", ".join(map(str, specs.values()))
-            raise EngineExecutionError(
-                self.name, f"There are no tensors {unknown}; there are {there}"
-            )
-        if missing := [spec.name for spec in self.inputs if spec.name not in buffers]:
-            raise EngineExecutionError(self.name, f"Inputs without a buffer: {missing}")
-        for name, buffer in buffers.items():
-            if not _fits(buffer, specs[name]):
-                given = f"dtype {buffer.dtype} and shape {buffer.shape}"
-                raise EngineExecutionError(self.name, f"The buffer for {specs[name]} has {given}")
 
 
 class _BoundCall:
@@ -114,23 +97,51 @@ class _BoundCall:
             raise EngineExecutionError(self._name, str(error)) from error
 
 
-def _session(name: str, model: Path, options: OnnxRuntimeOptions) -> ort.InferenceSession:
+def footprint(precision: str | None) -> Footprint:  # noqa: ARG001 - as every backend's
+    """Return what ONNX Runtime takes: weights once, and unfused attention."""
+    return Footprint(base_bytes=0.15e9, weights=1.0, mapped=0.0, scores=2.0, vae_values=6.0)
+
+
+def offer(device: str) -> Offer | None:
+    """Say how fast ONNX Runtime would be on a device; None where it cannot run."""
+    try:
+        _import(device)
+    except (MissingDependencyError, ProviderUnavailableError):
+        return None
+    return Offer("onnxruntime", 20, "ONNX Runtime computes in the bundle's precision")
+
+
+def _import(device: str) -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", "cpu") from error
-    available = ort.get_available_providers()
-    if _PROVIDER not in available:
-        raise ProviderUnavailableError(
-            _PROVIDER, available, "Install it with: pip install 'sdopt[cpu]'"
-        )
+    there = [name for name, own in _PROVIDERS.items() if own in ort.get_available_providers()]
+    if device not in there:
+        hint = "Install a build of it for that device, or choose another device"
+        raise ProviderUnavailableError(f"onnxruntime on {device}", there, hint)
+    return ort
+
+
+def _precision(model: Model, wanted: str | None) -> str:
+    if wanted not in (None, model.precision):
+        hint = f"ONNX Runtime computes as the bundle says: export it with --precision {wanted}"
+        raise ProviderUnavailableError(f"onnxruntime in {wanted}", [model.precision], hint)
+    return model.precision
+
+
+def _session(model: Model, options: EngineOptions) -> ort.InferenceSession:
+    ort = _import(options.device)
+    providers = [_PROVIDERS[options.device]]
     try:
-        return ort.InferenceSession(model, _session_options(ort, options), providers=[_PROVIDER])
+        return ort.InferenceSession(model.path, _session_options(ort, options), providers=providers)
     except Exception as error:  # onnxruntime raises a family of unrelated classes
-        raise EngineError(f"{name}: ONNX Runtime cannot load {model}: {error}") from error
+        raise EngineError(
+            f"{model.name}: ONNX Runtime cannot load {model.path}: {error}"
+        ) from error
 
 
-def _session_options(ort: Any, options: OnnxRuntimeOptions) -> ort.SessionOptions:
+def _session_options(ort: Any, options: EngineOptions) -> ort.SessionOptions:
     session = ort.SessionOptions()
     session.log_severity_level = 3
     if options.threads is not None:
@@ -144,15 +155,3 @@ def _spec(node: Any) -> TensorSpec:
 
 def _place(buffer: Array) -> tuple[str, int, Any, tuple[int, ...], int]:
     return "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data
-
-
-def _fits(buffer: Array, spec: TensorSpec) -> bool:
-    return (
-        buffer.flags.c_contiguous
-        and buffer.dtype == spec.dtype
-        and buffer.ndim == len(spec.shape)
-        and all(
-            isinstance(want, str) or want == have
-            for want, have in zip(spec.shape, buffer.shape, strict=True)
-        )
-    )

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sdopt.export.settings import scaling_factor, vae_scale_factor
+from sdopt.export.settings import Configs, scaling_factor, unet_conditions, vae_scale_factor
 
 Floats = NDArray[np.float32]
 Case = dict[str, NDArray[Any]]
@@ -30,25 +30,26 @@ _SIZES = ((2, 8, 16), (1, 9, 11))  # batch, latent height, latent width
 _NOISE = (((981.0, 0.998), (21.0, 0.10)), ((501.0, 0.76),))  # timestep and share of noise, per row
 
 
-class Source(Protocol):
-    """What cases are made of: the checkpoint's configs, and what its text encoder says."""
+class Source(Configs, Protocol):
+    """What cases are made of: the checkpoint's configs, and what its text encoders say."""
 
-    def config(self, folder: str) -> Mapping[str, Any]:
-        """Return the config.json of a folder."""
+    def input_ids(self, component: str) -> NDArray[np.int64]:
+        """Tokenise :data:`PROMPTS` for a text encoder: (3, tokens)."""
         ...
 
-    def input_ids(self) -> NDArray[np.int64]:
-        """Tokenise :data:`PROMPTS`: (3, tokens)."""
+    def encoded(self) -> Mapping[str, Floats]:
+        """Encode :data:`PROMPTS`.
+
+        Returns:
+            ``encoder_hidden_states`` (3, tokens, width) and, where the family has it,
+            ``text_embeds`` (3, width).
+        """
         ...
 
-    def prompt_embeds(self) -> Floats:
-        """Encode :data:`PROMPTS`: (3, tokens, width)."""
-        ...
 
-
-def text_encoder(source: Source) -> list[Case]:
+def text_encoder(component: str, source: Source) -> list[Case]:
     """Take two prompts, one of them empty, and then one with a concept of two vectors in it."""
-    input_ids, width = source.input_ids(), source.config("text_encoder")["hidden_size"]
+    input_ids, width = source.input_ids(component), source.config(component)["hidden_size"]
     with_concept = input_ids[2:].copy()
     with_concept[:, 2:4] = -1, -2
     concept_embeds = np.random.default_rng(4).normal(0, 0.02, (2, width)).astype(np.float32)
@@ -60,16 +61,29 @@ def text_encoder(source: Source) -> list[Case]:
 
 def unet(source: Source) -> list[Case]:
     """Make latents at high, low and middle noise, with the embeddings of real prompts."""
-    random = np.random.default_rng(1)
-    channels, prompt_embeds = source.config("unet")["in_channels"], source.prompt_embeds()
+    random, config = np.random.default_rng(1), source.config("unet")
+    prompts = {**source.encoded(), **_conditions(source)}
+    names = ("encoder_hidden_states", *unet_conditions(config))
+    channels = config["in_channels"]
     return [
         {
             "sample": np.stack([_noised(random, (channels, *size), share) for _, share in rows]),
             "timestep": np.array([timestep for timestep, _ in rows], np.float32),
-            "encoder_hidden_states": prompt_embeds[first : first + batch],
+            **{name: prompts[name][first : first + batch] for name in names},
         }
         for (batch, *size), rows, first in zip(_SIZES, _NOISE, (0, 2), strict=True)
     ]
+
+
+def _conditions(source: Source) -> dict[str, Floats]:
+    """Make a row for each prompt of what a UNet may take beside its embeddings."""
+    numbers = np.array([[1024, 768, 0, 64, 1024, 1024]] * len(PROMPTS), np.float32)
+    width = source.config("unet").get("time_cond_proj_dim") or 0
+    phases = np.outer([0.0, 6.5, 7.0], np.arange(width))
+    return {
+        "time_ids": numbers[:, : source.family.num_time_ids],
+        "timestep_cond": np.sin(phases).astype(np.float32),
+    }
 
 
 def vae_decoder(source: Source) -> list[Case]:

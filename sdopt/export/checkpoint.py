@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdopt.bundle.families import FAMILIES, Family, family_of_pipeline
+from sdopt.bundle.families import FAMILIES, Family
+from sdopt.bundle.manifest import Precision
+from sdopt.bundle.recognition import recognise
 from sdopt.errors import CheckpointError
-from sdopt.export.families import RECIPES, ModelFolder
+from sdopt.export.families import ModelFolder, check, model_folders
 from sdopt.export.weights import WeightFile, find_weights
 
 _INDEX = "model_index.json"
@@ -40,15 +42,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A diffusers folder in which everything that export needs is there.
+    """A checkpoint in which everything that export needs is there.
 
     Attributes:
-        path: The folder.
+        path: The folder, or the single file.
         family: What kind of pipeline it is.
         models: By folder name.
         scheduler: ``scheduler_config.json``.
         tokenizers: Folder names.
+        zero_negative_prompt: Whether a negative prompt that is not given means zeros.
         notes: What is in the checkpoint and is not exported, for people.
+        documents: What goes into the bundle as it is: by its path there, the file or its text.
     """
 
     path: Path
@@ -56,7 +60,9 @@ class Checkpoint:
     models: Mapping[str, Model]
     scheduler: Mapping[str, Any]
     tokenizers: tuple[str, ...]
+    zero_negative_prompt: bool
     notes: tuple[str, ...]
+    documents: Mapping[str, Path | str]
 
     @classmethod
     def read(cls, path: Path, variant: str | None = None) -> Checkpoint:
@@ -76,46 +82,78 @@ class Checkpoint:
             raise CheckpointError(path, f"there is no {_INDEX} in this folder", _WANTED)
         index = _read_json(path / _INDEX)
         family = _family(path, index)
-        recipe = RECIPES[family.name]
-        models = {row.folder: _read_model(path, row, variant) for row in recipe.models}
-        recipe.check(path, {name: model.config for name, model in models.items()})
+        models = {row.folder: _read_model(path, row, variant) for row in model_folders(family)}
+        check(family, path, {name: model.config for name, model in models.items()})
         if not (path / _SCHEDULER).is_file():
             raise CheckpointError(path, f"{_SCHEDULER} is missing", _INCOMPLETE)
         tokenizers = tuple(sorted({encoding.tokenizer for encoding in family.text_encodings}))
         for tokenizer in tokenizers:
             _check_tokenizer(path, tokenizer)
-        return cls(path, family, models, _read_json(path / _SCHEDULER), tokenizers, _notes(index))
+        return cls(
+            path=path,
+            family=family,
+            models=models,
+            scheduler=_read_json(path / _SCHEDULER),
+            tokenizers=tokenizers,
+            zero_negative_prompt=zero_negative_prompt(family, index),
+            notes=_notes(index),
+            documents=_documents(path, models, tokenizers),
+        )
 
-    def configuration_files(self) -> list[str]:
-        """List every file that is copied into the bundle as it is, relative to the checkpoint."""
-        models = [f"{name}/config.json" for name in self.models]
-        tokenizers = [
-            file.relative_to(self.path).as_posix()
-            for folder in self.tokenizers
-            for file in sorted((self.path / folder).iterdir())
-            if file.suffix in (".json", ".txt") and file.is_file()
-        ]
-        return [_INDEX, _SCHEDULER, *models, *tokenizers]
+    def config(self, folder: str) -> Mapping[str, Any]:
+        """Return the config.json of a folder."""
+        return self.models[folder].config
+
+    def precision(self, folder: str, asked: Precision) -> Precision:
+        """Return what the networks of a folder compute in, where ``asked`` is what was asked for.
+
+        A VAE whose config says ``force_upcast`` overflows in float16: SDXL's inner activations
+        reach 1e5, where float16 ends at 65504. As in diffusers, this is heeded in the families
+        that were published so; elsewhere the setting is only a default that nobody looked at.
+        """
+        upcast = folder == "vae" and self.config("vae").get("force_upcast", True)
+        return "fp32" if upcast and self.family.pooled else asked
 
 
 _WANTED = (
-    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per "
-    "component. Choose such a folder, or save the pipeline with save_pretrained"
+    "A checkpoint is a folder in the diffusers layout (model_index.json and one folder per "
+    "component), a single safetensors file, or org/name on the Hugging Face hub"
 )
 _INCOMPLETE = "Get the complete checkpoint"
 
 
 def _family(path: Path, index: Mapping[str, Any]) -> Family:
     name = index.get("_class_name")
-    family = family_of_pipeline(name) if isinstance(name, str) else None
-    if family is None or family.name not in RECIPES:
-        known = ", ".join(f"{f.pipeline_class} ({f.title})" for f in FAMILIES.values())
+    documents = {"index": index}
+
+    def setting(place: str) -> object:
+        folder, _, key = place.partition(".")
+        if folder not in documents:
+            documents[folder] = _document(path, folder)
+        return documents[folder].get(key)
+
+    family = recognise(name, setting)
+    if family is None:
+        known = ", ".join(
+            dict.fromkeys(name for f in FAMILIES.values() for name in f.pipeline_classes)
+        )
         raise CheckpointError(
             path,
             f"{_INDEX} says _class_name={name!r}, which is no family that sdopt knows",
             f"Known: {known}. Choose a checkpoint of one of these",
         )
     return family
+
+
+def _document(path: Path, folder: str) -> Mapping[str, Any]:
+    """Read a folder's settings; those of a folder that is not there are empty."""
+    file = path / folder / ("scheduler_config.json" if folder == "scheduler" else "config.json")
+    return _read_json(file) if file.is_file() else {}
+
+
+def zero_negative_prompt(family: Family, index: Mapping[str, Any]) -> bool:
+    """Read a setting that pipelines with pooled prompts have, and that is on where it is absent."""
+    return family.pooled is not None and bool(index.get("force_zeros_for_empty_prompt", True))
 
 
 def _read_model(path: Path, row: ModelFolder, variant: str | None) -> Model:
@@ -133,6 +171,19 @@ def _read_model(path: Path, row: ModelFolder, variant: str | None) -> Model:
     return Model(
         row.folder, folder, row.model_class, config, find_weights(folder, row.weights, variant)
     )
+
+
+def _documents(
+    path: Path, models: Mapping[str, Model], tokenizers: Sequence[str]
+) -> dict[str, Path | str]:
+    settings = [f"{name}/config.json" for name in models]
+    words = [
+        file.relative_to(path).as_posix()
+        for folder in tokenizers
+        for file in sorted((path / folder).iterdir())
+        if file.suffix in (".json", ".txt") and file.is_file()
+    ]
+    return {name: path / name for name in (_INDEX, _SCHEDULER, *settings, *words)}
 
 
 def _check_tokenizer(path: Path, folder: str) -> None:

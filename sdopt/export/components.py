@@ -1,17 +1,18 @@
 """The networks that become graphs, as rows: what goes in, what comes out, how exact it must be.
 
-No torch here. A further family is a recipe in :mod:`sdopt.export.families` and perhaps more rows.
+No torch here. A family with a network of a new kind needs a further row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sdopt.bundle.manifest import Precision
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.export import cases
-from sdopt.export.settings import Config
+from sdopt.export.settings import Configs, unet_conditions
 
 FLOAT: dict[Precision, str] = {"fp32": "float32", "fp16": "float16"}
 
@@ -23,6 +24,8 @@ or interpolation gives 1e-3 and more. fp16: 11 bits are 5e-4 per operation, and 
 1e-3 to 1e-2 were seen; an overflow or a missing cast gives 1e-1 or NaN.
 """
 
+Specs = Callable[[Configs, str], tuple[TensorSpec, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentRow:
@@ -31,7 +34,7 @@ class ComponentRow:
     Attributes:
         name: In the bundle, and of the wrapper in :mod:`sdopt.export.wrappers`.
         folder: Where its weights lie in the checkpoint.
-        inputs: From the config and the graph's float type to the specs of its inputs.
+        inputs: From the checkpoint's configs and the graph's float type to the specs of its inputs.
         outputs: Likewise its outputs.
         cases: Inputs on which it is compared with torch.
         effort: Share of the time of an export, for progress; dimensionless.
@@ -39,60 +42,108 @@ class ComponentRow:
 
     name: str
     folder: str
-    inputs: Callable[[Config, str], tuple[TensorSpec, ...]]
-    outputs: Callable[[Config, str], tuple[TensorSpec, ...]]
+    inputs: Specs
+    outputs: Specs
     cases: Callable[[cases.Source], list[cases.Case]]
     effort: float
 
 
-def _text_inputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
+def _text_inputs(folder: str) -> Specs:
+    def inputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+        config = source.config(folder)
+        return (
+            TensorSpec("input_ids", "int64", ("batch", config["max_position_embeddings"])),
+            TensorSpec("concept_embeds", dtype, ("concepts", config["hidden_size"])),
+        )
+
+    return inputs
+
+
+def _text_outputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    config = source.config("text_encoder")
+    normed = (f"normed_hidden_states.{layer}" for layer in range(1, config["num_hidden_layers"]))
     return (
-        TensorSpec("input_ids", "int64", ("batch", config["max_position_embeddings"])),
-        TensorSpec("concept_embeds", dtype, ("concepts", config["hidden_size"])),
+        _tokens("last_hidden_state", source, "text_encoder", dtype),
+        TensorSpec("pooler_output", dtype, ("batch", config["hidden_size"])),
+        *(
+            _tokens(name, source, "text_encoder", dtype)
+            for name in (*_hidden_states(source, "text_encoder"), *normed)
+        ),
     )
 
 
-def _text_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    tokens, width = config["max_position_embeddings"], config["hidden_size"]
-    layers = config["num_hidden_layers"]
-    hidden = (f"hidden_states.{layer}" for layer in range(layers + 1))
-    normed = (f"normed_hidden_states.{layer}" for layer in range(1, layers))
+def _projected_outputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    folder = "text_encoder_2"
+    names = ("last_hidden_state", *_hidden_states(source, folder))
     return (
-        TensorSpec("last_hidden_state", dtype, ("batch", tokens, width)),
-        TensorSpec("pooler_output", dtype, ("batch", width)),
-        *(TensorSpec(name, dtype, ("batch", tokens, width)) for name in (*hidden, *normed)),
+        TensorSpec("text_embeds", dtype, ("batch", source.config(folder)["projection_dim"])),
+        *(_tokens(name, source, folder, dtype) for name in names),
     )
 
 
-def _unet_inputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
+def _hidden_states(source: Configs, folder: str) -> list[str]:
+    layers = source.config(folder)["num_hidden_layers"]
+    return [f"hidden_states.{layer}" for layer in range(layers + 1)]
+
+
+def _tokens(name: str, source: Configs, folder: str, dtype: str) -> TensorSpec:
+    config = source.config(folder)
+    return TensorSpec(
+        name, dtype, ("batch", config["max_position_embeddings"], config["hidden_size"])
+    )
+
+
+def _unet_inputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    config = source.config("unet")
     channels, width = config["in_channels"], config["cross_attention_dim"]
     return (
         TensorSpec("sample", dtype, ("batch", channels, "latent_height", "latent_width")),
         TensorSpec("timestep", "float32", ("batch",)),
         TensorSpec("encoder_hidden_states", dtype, ("batch", "sequence", width)),
+        *(_condition(name, source, dtype) for name in unet_conditions(config)),
     )
 
 
-def _unet_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    shape = ("batch", config["out_channels"], "latent_height", "latent_width")
+def _condition(name: str, source: Configs, dtype: str) -> TensorSpec:
+    """Give the spec of an input that some UNets have, one row for each row of the batch.
+
+    ``time_ids`` are sizes in pixels, which float16 rounds from 2048 on: as timesteps they stay
+    float32.
+    """
+    unet, pooled = source.config("unet"), source.family.pooled
+    if name == "time_ids":
+        return TensorSpec(name, "float32", ("batch", source.family.num_time_ids))
+    if name == "timestep_cond":
+        return TensorSpec(name, dtype, ("batch", unet["time_cond_proj_dim"]))
+    assert pooled is not None
+    return TensorSpec(name, dtype, ("batch", source.config(pooled.component)["projection_dim"]))
+
+
+def _unet_outputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    channels = source.config("unet")["out_channels"]
+    shape = ("batch", channels, "latent_height", "latent_width")
     return (TensorSpec("out_sample", dtype, shape),)
 
 
-def _decoder_inputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    shape = ("batch", config["latent_channels"], "latent_height", "latent_width")
+def _decoder_inputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    channels = source.config("vae")["latent_channels"]
+    shape = ("batch", channels, "latent_height", "latent_width")
     return (TensorSpec("latent_sample", dtype, shape),)
 
 
-def _decoder_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("sample", dtype, ("batch", config["out_channels"], "height", "width")),)
+def _decoder_outputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    channels = source.config("vae")["out_channels"]
+    return (TensorSpec("sample", dtype, ("batch", channels, "height", "width")),)
 
 
-def _encoder_inputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("sample", dtype, ("batch", config["in_channels"], "height", "width")),)
+def _encoder_inputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    channels = source.config("vae")["in_channels"]
+    return (TensorSpec("sample", dtype, ("batch", channels, "height", "width")),)
 
 
-def _encoder_outputs(config: Config, dtype: str) -> tuple[TensorSpec, ...]:
-    shape = ("batch", 2 * config["latent_channels"], "latent_height", "latent_width")
+def _encoder_outputs(source: Configs, dtype: str) -> tuple[TensorSpec, ...]:
+    channels = 2 * source.config("vae")["latent_channels"]
+    shape = ("batch", channels, "latent_height", "latent_width")
     return (TensorSpec("latent_parameters", dtype, shape),)
 
 
@@ -102,10 +153,18 @@ COMPONENTS: dict[str, ComponentRow] = {
         ComponentRow(
             "text_encoder",
             "text_encoder",
-            _text_inputs,
+            _text_inputs("text_encoder"),
             _text_outputs,
-            cases.text_encoder,
+            partial(cases.text_encoder, "text_encoder"),
             effort=0.5,
+        ),
+        ComponentRow(
+            "text_encoder_2",
+            "text_encoder_2",
+            _text_inputs("text_encoder_2"),
+            _projected_outputs,
+            partial(cases.text_encoder, "text_encoder_2"),
+            effort=1.5,
         ),
         ComponentRow(
             "vae_encoder", "vae", _encoder_inputs, _encoder_outputs, cases.vae_encoder, effort=0.7

@@ -1,13 +1,17 @@
-"""How each family's checkpoints are laid out, as data; its networks are rows of `components`."""
+"""What export asks of a family's checkpoints. It follows from the family's row alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from sdopt.bundle.families import Family
 from sdopt.errors import CheckpointError
+
+Configs = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,66 +29,79 @@ class ModelFolder:
     weights: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What export must know about a family beyond :class:`sdopt.bundle.families.Family`.
+_MODELS = (
+    ModelFolder("text_encoder", "CLIPTextModel", "model"),
+    ModelFolder("text_encoder_2", "CLIPTextModelWithProjection", "model"),
+    ModelFolder("vae", "AutoencoderKL", "diffusion_pytorch_model"),
+    ModelFolder("unet", "UNet2DConditionModel", "diffusion_pytorch_model"),
+)
+_NEVER_SET = ("class_embed_type", "encoder_hid_dim_type", "num_class_embeds")
+"""Settings of the UNet that no family here uses: they add inputs and layers of other models."""
 
-    Attributes:
-        models: The folders with networks.
-        unset: Settings of the UNet that must be absent or None: they belong to other families.
-        equal: Pairs of ``folder.setting`` that must agree for the networks to fit together.
+
+def model_folders(family: Family) -> tuple[ModelFolder, ...]:
+    """Return the folders with networks that a checkpoint of the family has."""
+    encoders = {encoding.component for encoding in family.text_encodings}
+    return tuple(m for m in _MODELS if m.folder in encoders or m.folder in ("vae", "unet"))
+
+
+def check(family: Family, path: Path, configs: Configs) -> None:
+    """Refuse settings of other families and networks that do not fit together.
+
+    Raises:
+        CheckpointError: One was found.
     """
-
-    models: tuple[ModelFolder, ...]
-    unset: tuple[str, ...]
-    equal: tuple[tuple[str, str], ...]
-
-    def check(self, path: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Refuse settings of other families and networks that do not fit together.
-
-        Raises:
-            CheckpointError: One was found.
-        """
-        for setting in self.unset:
-            if (value := configs["unet"].get(setting)) is not None:
-                raise CheckpointError(
-                    path,
-                    f"unet/config.json says {setting}={value!r}; in this family it must be null",
-                    "Choose a checkpoint whose UNet belongs to its model_index.json",
-                )
-        for left, right in self.equal:
-            values = [_setting(configs, name) for name in (left, right)]
-            if values[0] != values[1]:
-                raise CheckpointError(
-                    path,
-                    f"{left}={values[0]!r} and {right}={values[1]!r} must be equal",
-                    "Choose a checkpoint whose networks belong together",
-                )
+    for setting in _unset(family):
+        if (value := configs["unet"].get(setting)) is not None:
+            raise CheckpointError(
+                path,
+                f"unet/config.json says {setting}={value!r}; in this family ({family.title}) "
+                "it must be null",
+                "Choose a checkpoint whose UNet belongs to its model_index.json",
+            )
+    for left, right in _equal(family):
+        values = [_value(configs, terms) for terms in (left, right)]
+        if values[0] != values[1]:
+            raise CheckpointError(
+                path,
+                f"{left}={values[0]!r} and {right}={values[1]!r} must be equal "
+                f"in this family ({family.title})",
+                "Choose a checkpoint whose networks belong together",
+            )
 
 
-def _setting(configs: Mapping[str, Mapping[str, Any]], name: str) -> object:
+def _unset(family: Family) -> tuple[str, ...]:
+    unused = {
+        "addition_embed_type": not family.time_ids,
+        "time_cond_proj_dim": family.guidance != "embedded",
+    }
+    return (*_NEVER_SET, *(name for name, never in unused.items() if never))
+
+
+def _equal(family: Family) -> list[tuple[str, str]]:
+    """List what must be equal for the networks to fit together, as sums of products."""
+    latents = "vae.latent_channels"
+    masked = family.task == "inpainting"
+    widths = [f"{encoding.component}.hidden_size" for encoding in family.text_encodings]
+    pairs = [
+        ("unet.in_channels", f"1 + 2 * {latents}" if masked else latents),
+        ("unet.out_channels", latents),
+        ("unet.cross_attention_dim", " + ".join(widths)),
+    ]
+    if family.pooled is not None:
+        pooled = f"{family.pooled.component}.projection_dim"
+        ids = f"{family.num_time_ids} * unet.addition_time_embed_dim"
+        pairs.append(("unet.projection_class_embeddings_input_dim", f"{pooled} + {ids}"))
+    return pairs
+
+
+def _value(configs: Configs, terms: str) -> int | None:
+    """Compute a sum of products of settings and numbers; None where one is no whole number."""
+    sums = [[_factor(configs, name) for name in term.split(" * ")] for term in terms.split(" + ")]
+    whole = all(isinstance(factor, int) for term in sums for factor in term)
+    return sum(map(prod, sums)) if whole else None
+
+
+def _factor(configs: Configs, name: str) -> Any:
     folder, _, key = name.partition(".")
-    return configs[folder].get(key)
-
-
-RECIPES: dict[str, Recipe] = {
-    "sd1": Recipe(
-        models=(
-            ModelFolder("text_encoder", "CLIPTextModel", "model"),
-            ModelFolder("vae", "AutoencoderKL", "diffusion_pytorch_model"),
-            ModelFolder("unet", "UNet2DConditionModel", "diffusion_pytorch_model"),
-        ),
-        unset=(
-            "addition_embed_type",
-            "class_embed_type",
-            "encoder_hid_dim_type",
-            "num_class_embeds",
-            "time_cond_proj_dim",
-        ),
-        equal=(
-            ("unet.in_channels", "vae.latent_channels"),
-            ("unet.out_channels", "vae.latent_channels"),
-            ("unet.cross_attention_dim", "text_encoder.hidden_size"),
-        ),
-    ),
-}
+    return int(name) if name.isdigit() else configs[folder].get(key)

@@ -18,13 +18,14 @@ class Job:
     """What one worker process does.
 
     Attributes:
-        checkpoint: A diffusers folder.
+        checkpoint: A diffusers folder or a single file.
         variant: Of its weight files, or None.
         components: Names of rows of :data:`sdopt.export.components.COMPONENTS`, in order.
         precision: What the graphs compute in.
         opset: Of the graphs.
         out: The bundle's temporary folder.
         scratch: A folder for arrays that are not part of the bundle.
+        prediction_type: What the UNet predicts, for single files that do not say.
     """
 
     checkpoint: Path
@@ -34,6 +35,7 @@ class Job:
     opset: int
     out: Path
     scratch: Path
+    prediction_type: str | None = None
 
     def to_json(self) -> str:
         """Write on one line."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sdopt.errors import CheckpointError, WeightsMismatchError
 from sdopt.export.checkpoint import Model
@@ -22,6 +22,9 @@ from sdopt.export.weights import DTYPES, StoredTensor, WeightFile
 _TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _CLASSES: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "CLIPTextModel": lambda config: CLIPTextModel(CLIPTextConfig(**config)),
+    "CLIPTextModelWithProjection": lambda config: CLIPTextModelWithProjection(
+        CLIPTextConfig(**config)
+    ),
     "UNet2DConditionModel": lambda config: UNet2DConditionModel.from_config(dict(config)),
     "AutoencoderKL": lambda config: AutoencoderKL.from_config(dict(config)),
 }
@@ -116,6 +119,8 @@ def _read(file: WeightFile, tensor: StoredTensor, dtype: torch.dtype) -> torch.T
         read_bytes = opened.readinto(flat.view(torch.uint8).numpy())
     if read_bytes != tensor.end - tensor.begin:
         raise CheckpointError(file.path, "the file changed while it was read", "Try again")
+    if tensor.transposed:
+        flat = flat.reshape(tensor.shape[::-1]).T.contiguous()
     return flat.reshape(tensor.shape).to(dtype)
 
 

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
+
+from sdopt.bundle.families import Family
 
 Config = Mapping[str, Any]
+
+
+class Configs(Protocol):
+    """A checkpoint, as far as specs and cases need to know it."""
+
+    @property
+    def family(self) -> Family:
+        """What kind of pipeline it is."""
+        ...
+
+    def config(self, folder: str) -> Config:
+        """Return the config.json of a folder."""
+        ...
+
+
+def unet_conditions(unet: Config) -> tuple[str, ...]:
+    """Name the inputs that a UNet takes beside sample, timestep and prompt, in their order."""
+    pooled = ("text_embeds", "time_ids") if unet.get("addition_embed_type") == "text_time" else ()
+    guidance = ("timestep_cond",) if unet.get("time_cond_proj_dim") is not None else ()
+    return (*pooled, *guidance)
 
 
 def vae_scale_factor(vae: Config) -> int:

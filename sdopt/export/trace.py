@@ -5,6 +5,7 @@ Only export worker processes import this module, because it imports torch.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,7 +79,7 @@ def _captured(module: nn.Module, inputs: Sequence[TensorSpec]) -> torch.export.E
         return torch.export.export(
             module,
             tuple(_example(spec) for spec in inputs),
-            dynamic_shapes=_dynamic_shapes(inputs),
+            dynamic_shapes=_dynamic_shapes(module, inputs),
             strict=False,
         )
 
@@ -111,7 +112,15 @@ def _example(spec: TensorSpec) -> torch.Tensor:
     return torch.zeros(shape, dtype=getattr(torch, spec.dtype))
 
 
-def _dynamic_shapes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
+def _dynamic_shapes(module: nn.Module, inputs: Sequence[TensorSpec]) -> tuple[Any, ...]:
+    """Describe each argument; those that ``*conditions`` collects form one tuple of their own."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = sum(p.kind is not inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    shapes = _shapes(inputs)
+    return (*shapes[:named], shapes[named:]) if len(shapes) > named else shapes
+
+
+def _shapes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
     names = {size for spec in inputs for size in spec.shape if isinstance(size, str)}
     dimensions = {name: _dimension(name) for name in sorted(names)}
     return tuple(

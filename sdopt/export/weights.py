@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,29 @@ class StoredTensor:
         shape: Its dimensions.
         begin: Where its bytes begin, from the beginning of the file.
         end: Where they end.
+        transposed: Whether the file holds the matrix with rows and columns exchanged.
     """
 
     dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """A safetensors file that is as long as its header says."""
+    """A safetensors file that is as long as its header says.
+
+    Attributes:
+        path: The file.
+        tensors: By name.
+        metadata: What whoever wrote the file says about it.
+    """
 
     path: Path
     tensors: Mapping[str, StoredTensor]
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def find_weights(folder: Path, base: str, variant: str | None) -> tuple[WeightFile, ...]:
@@ -92,7 +101,8 @@ def read_header(path: Path) -> WeightFile:
         raise CheckpointError(
             path, f"the file has {size_bytes} bytes, where its header announces {expected}", _AGAIN
         )
-    return WeightFile(path, tensors)
+    metadata = entries.get("__metadata__") or {}
+    return WeightFile(path, tensors, {str(k): str(v) for k, v in metadata.items()})
 
 
 def _stored(entry: Mapping[str, Any], data_begin: int) -> StoredTensor:

@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sdopt.bundle.families import Family
+from sdopt.bundle.manifest import Precision
 from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
-from sdopt.export import cases, graph, preview, storage
-from sdopt.export.checkpoint import Checkpoint
+from sdopt.export import cases, graph, preview, storage, weight_map
 from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
 from sdopt.export.jobs import Job, failure
 from sdopt.export.loading import half_weights, load
 from sdopt.export.settings import scaling_factor, vae_scale_factor
+from sdopt.export.sources import read_checkpoint
 from sdopt.export.trace import trace
 from sdopt.export.wrappers import WRAPPERS, make_traceable
 
@@ -29,7 +31,7 @@ class Exporter:
 
     def __init__(self, job: Job, out: TextIO) -> None:
         self._job, self._out = job, out
-        self._checkpoint = Checkpoint.read(job.checkpoint, job.variant)
+        self._checkpoint = read_checkpoint(job.checkpoint, job.variant, job.prediction_type)
 
     def run(self) -> None:
         """Export every component of the job, and say so."""
@@ -46,7 +48,7 @@ class Exporter:
         self._write_references(row, [self._reference(row, network, case) for case in inputs])
         fitted = self._preview(network) if row.name == "vae_encoder" else None
         self._say(row, "trace")
-        if self._job.precision == "fp16":
+        if self._precision(row) == "fp16":
             del network  # before the other copy is loaded: together they would be the peak
             network = load(self._checkpoint.models[row.folder], torch.float16)
         nodes = self._write_graph(row, network)
@@ -57,42 +59,67 @@ class Exporter:
         save_reference(self._job.out / row.name / "reference.safetensors", [pairs[cases.KEPT]])
 
     def _write_graph(self, row: ComponentRow, network: nn.Module) -> int:
-        model, dtype = self._checkpoint.models[row.folder], FLOAT[self._job.precision]
-        inputs, outputs = row.inputs(model.config, dtype), row.outputs(model.config, dtype)
-        halves = half_weights(model, network) if self._job.precision == "fp32" else set[str]()
+        model, precision = self._checkpoint.models[row.folder], self._precision(row)
+        inputs, outputs = row.inputs(self, FLOAT[precision]), row.outputs(self, FLOAT[precision])
+        halves = half_weights(model, network) if precision == "fp32" else set[str]()
+        names = set(network.state_dict())
         make_traceable(network)
         traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
         graph.clean(traced, inputs, outputs)
         storage.store_as_half(traced.graph, halves)
         self._say(row, "write")
+        weight_map.write(traced.graph, names, self._job.out / row.name)
         storage.save(traced, self._job.out / row.name / "model.onnx")
         return len(traced.graph)
 
+    def _precision(self, row: ComponentRow) -> Precision:
+        return self._checkpoint.precision(row.folder, self._job.precision)
+
     def _dtypes(self, row: ComponentRow) -> dict[str, str]:
-        specs = row.inputs(self.config(row.folder), FLOAT[self._job.precision])
+        specs = row.inputs(self, FLOAT[self._precision(row)])
         return {spec.name: spec.dtype for spec in specs}
 
-    def config(self, folder: str) -> Mapping[str, Any]:
-        """See :class:`sdopt.export.cases.Source`."""
-        return self._checkpoint.models[folder].config
+    @property
+    def family(self) -> Family:
+        """See :class:`sdopt.export.settings.Configs`."""
+        return self._checkpoint.family
 
-    def input_ids(self) -> NDArray[np.int64]:
+    def config(self, folder: str) -> Mapping[str, Any]:
+        """See :class:`sdopt.export.settings.Configs`."""
+        return self._checkpoint.config(folder)
+
+    def input_ids(self, component: str) -> NDArray[np.int64]:
         """See :class:`sdopt.export.cases.Source`."""
         from transformers import CLIPTokenizer
 
-        folder = self._job.checkpoint / "tokenizer"
+        encoding = next(e for e in self.family.text_encodings if e.component == component)
+        written, own = (p / encoding.tokenizer for p in (self._job.out, self._job.checkpoint))
+        folder = written if written.is_dir() else own
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        tokens = self.config("text_encoder")["max_position_embeddings"]
+        tokens = self.config(component)["max_position_embeddings"]
         ids = tokenizer(
             list(cases.PROMPTS), padding="max_length", max_length=tokens, truncation=True
         )
         return np.asarray(ids["input_ids"], np.int64)
 
-    def prompt_embeds(self) -> cases.Floats:
+    def encoded(self) -> dict[str, cases.Floats]:
         """See :class:`sdopt.export.cases.Source`."""
-        encoder = load(self._checkpoint.models["text_encoder"], torch.float32)
-        with torch.inference_mode():
-            return encoder(torch.from_numpy(self.input_ids())).last_hidden_state.numpy()
+        columns, found = list[cases.Floats](), dict[str, cases.Floats]()
+        for encoding in self.family.text_encodings:
+            outputs = self._encoded(encoding.component)
+            layers = self.config(encoding.component)["num_hidden_layers"]
+            columns.append(outputs[encoding.output(layers)])
+            if encoding.pooled is not None:
+                found["text_embeds"] = outputs[encoding.pooled]
+        return {**found, "encoder_hidden_states": np.concatenate(columns, axis=-1)}
+
+    def _encoded(self, component: str) -> Mapping[str, cases.Floats]:
+        row = COMPONENTS[component]
+        network = load(self._checkpoint.models[row.folder], torch.float32)
+        vectors = np.zeros((1, self.config(row.folder)["hidden_size"]), np.float32)
+        case = {"input_ids": self.input_ids(component), "concept_embeds": vectors}
+        outputs = self._reference(row, network, case).outputs
+        return {name: array.astype(np.float32) for name, array in outputs.items()}
 
     def _reference(self, row: ComponentRow, network: nn.Module, case: cases.Case) -> ReferencePair:
         wide = [
@@ -102,7 +129,7 @@ class Exporter:
         with torch.inference_mode():
             result = WRAPPERS[row.name](network)(*wide)
         results = result if isinstance(result, tuple) else (result,)
-        names = [spec.name for spec in row.outputs(self.config(row.folder), "float32")]
+        names = [spec.name for spec in row.outputs(self, "float32")]
         return ReferencePair(case, {n: r.numpy() for n, r in zip(names, results, strict=True)})
 
     def _preview(self, network: nn.Module) -> Any:

@@ -6,11 +6,14 @@ Only export worker processes import this module, because it imports torch and di
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sdopt.export.settings import unet_conditions
 
 
 class TextEncoder(nn.Module):
@@ -44,21 +47,33 @@ class TextEncoder(nn.Module):
             input_ids: (batch, tokens) int64.
             concept_embeds: (concepts, width), at least one row, of the weights' dtype.
         """
+        out = self._run(input_ids, concept_embeds)
+        normed = map(self.model.final_layer_norm, out.hidden_states[1:-1])
+        return (out.last_hidden_state, out.pooler_output, *out.hidden_states, *normed)
+
+    def _run(self, input_ids: Tensor, concept_embeds: Tensor) -> Any:
         is_concept = input_ids < 0
-        concepts = concept_embeds[(-1 - input_ids).clamp(min=0)]
+        concepts = concept_embeds[(-(input_ids + 1)).clamp(min=0)]
 
         def put_in_concepts(_module: nn.Module, _args: object, embeds: Tensor) -> Tensor:
             return torch.where(is_concept.unsqueeze(-1), concepts, embeds)
 
         with self.model.get_input_embeddings().register_forward_hook(put_in_concepts):
-            out = self.model(
+            return self.model(
                 input_ids.clamp(min=0),
                 self.causal_mask,
                 output_hidden_states=True,
                 return_dict=True,
             )
-        normed = map(self.model.final_layer_norm, out.hidden_states[1:-1])
-        return (out.last_hidden_state, out.pooler_output, *out.hidden_states, *normed)
+
+
+class ProjectedTextEncoder(TextEncoder):
+    """The same for a text encoder that also sums a whole prompt up in one projected vector."""
+
+    def forward(self, input_ids: Tensor, concept_embeds: Tensor) -> tuple[Tensor, ...]:
+        """Return text_embeds (batch, projection), last_hidden_state and all hidden states."""
+        out = self._run(input_ids, concept_embeds)
+        return (out.text_embeds, out.last_hidden_state, *out.hidden_states)
 
 
 class UNet(nn.Module):
@@ -67,16 +82,37 @@ class UNet(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.conditions = unet_conditions(model.config)
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        *conditions: Tensor,
+    ) -> Tensor:
         """Return the model output (batch, channels, latent_height, latent_width).
 
         Args:
             sample: (batch, channels, latent_height, latent_width).
             timestep: (batch,) float32, also where the other tensors are float16.
             encoder_hidden_states: (batch, sequence, width).
+            *conditions: What :func:`sdopt.export.settings.unet_conditions` names, (batch, width).
         """
-        return self.model(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        added = dict(zip(self.conditions, conditions, strict=True))
+        guidance = added.pop("timestep_cond", None)
+        if (
+            "text_embeds" in added
+        ):  # joined with embedded sizes, which are float32; ONNX wants both so
+            added["text_embeds"] = added["text_embeds"].float()
+        return self.model(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            timestep_cond=guidance,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
 
 
 class VaeDecoder(nn.Module):
@@ -105,6 +141,7 @@ class VaeEncoder(nn.Module):
 
 WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "text_encoder": TextEncoder,
+    "text_encoder_2": ProjectedTextEncoder,
     "unet": UNet,
     "vae_decoder": VaeDecoder,
     "vae_encoder": VaeEncoder,

@@ -18,19 +18,22 @@ class Timings:
     Attributes:
         text_encoder_ms: Inside text encoder calls.
         unet_ms: Inside UNet calls.
-        vae_decoder_ms: Inside VAE calls.
+        vae_decoder_ms: Inside calls of the VAE's decoder.
+        vae_encoder_ms: Inside calls of the VAE's encoder, for requests with a picture.
         total_ms: From the start to the last picture; what the caller did between two steps counts.
     """
 
     text_encoder_ms: float
     unet_ms: float
     vae_decoder_ms: float
+    vae_encoder_ms: float
     total_ms: float
 
     @property
     def overhead_ms(self) -> float:
         """Everything outside engine calls: tokens, noise, guidance, scheduler, pixels."""
-        return self.total_ms - self.text_encoder_ms - self.unet_ms - self.vae_decoder_ms
+        vae_ms = self.vae_encoder_ms + self.vae_decoder_ms
+        return self.total_ms - self.text_encoder_ms - self.unet_ms - vae_ms
 
 
 @dataclass(frozen=True, slots=True)

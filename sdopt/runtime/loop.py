@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,25 +50,33 @@ class DenoisingLoop:
         prompt_shape: tuple[int, int],
         max_rows: int,
         clock: EngineClock | None = None,
+        condition_shapes: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         """Allocate the buffers.
 
         Args:
-            unet: Takes ``sample``, ``timestep`` with one value per row, and
-                ``encoder_hidden_states``; gives ``out_sample``.
+            unet: Takes ``sample``, ``timestep`` with one value per row,
+                ``encoder_hidden_states`` and the conditions; gives ``out_sample``.
             latent_shape: (channels, height/8, width/8).
             prompt_shape: (length, dim) of the encoded prompts.
             max_rows: How many rows the loop holds at most; guided ones count once.
             clock: Adds up the time of UNet calls; several loops may share one.
+            condition_shapes: The UNet's further inputs, and the shape of one row of each.
         """
         self._unet = unet
         self._latent_shape, self._prompt_shape = latent_shape, prompt_shape
         self._max_rows = max_rows
         batch = 2 * max_rows
-        self._sample = np.empty((batch, *latent_shape), dtype_of(unet, "sample"))
+        self._sample = np.empty(
+            (batch, _input_channels(unet), *latent_shape[1:]), dtype_of(unet, "sample")
+        )
         self._timestep = np.empty(batch, dtype_of(unet, "timestep"))
         self._prompts = np.empty((batch, *prompt_shape), dtype_of(unet, "encoder_hidden_states"))
         self._output = np.empty((batch, *latent_shape), dtype_of(unet, "out_sample"))
+        self._conditions = {
+            name: np.empty((batch, *shape), dtype_of(unet, name))
+            for name, shape in (condition_shapes or {}).items()
+        }
         self._calls: dict[int, Call] = {}
         self._rows: list[Row] = []
         self._partners: list[int | None] = []
@@ -90,7 +98,8 @@ class DenoisingLoop:
         """Take in a row; its first evaluation is at the next step.
 
         Raises:
-            InvalidValueError: The encoded prompt has another shape than this loop's.
+            InvalidValueError: The encoded prompt or a condition has another shape than this
+                loop's.
             ServerBusyError: Every row is taken.
         """
         if not self.free_rows:
@@ -100,7 +109,11 @@ class DenoisingLoop:
                 raise InvalidValueError(
                     "prompt_embeds.shape", embeds.shape, f"{self._prompt_shape}"
                 )
+        self._check_conditions(request.conditions)
+        if request.negative_prompt_embeds is not None:
+            self._check_conditions(request.negative_conditions)
         row = Row(request, self._latent_shape)
+        self._check_channels(row)
         self._rows.append(row)
         self._arranged = False
         return row
@@ -164,18 +177,38 @@ class DenoisingLoop:
         self._partners = []
         batch = len(self._rows)
         for index, row in enumerate(self._rows):
-            self._prompts[index] = row.request.prompt_embeds
-            negative = row.request.negative_prompt_embeds
+            self._sample[index, self._latent_shape[0] :] = row.unet_condition
+            request = row.request
+            negative = request.negative_prompt_embeds
+            self._write_prompt(index, request.prompt_embeds, request.conditions)
             self._partners.append(None if negative is None else batch)
             if negative is not None:
-                self._prompts[batch] = negative
+                self._write_prompt(batch, negative, request.negative_conditions)
                 batch += 1
         self._batch = batch
         self._arranged = True
 
+    def _check_channels(self, row: Row) -> None:
+        given, wanted = len(row.unet_condition), self._sample.shape[1] - self._latent_shape[0]
+        if given != wanted:
+            raise InvalidValueError("channels beside the latents", given, f"{wanted} for this UNet")
+
+    def _write_prompt(
+        self, index: int, embeds: FloatArray, conditions: Mapping[str, FloatArray]
+    ) -> None:
+        self._prompts[index] = embeds
+        for name, buffer in self._conditions.items():
+            buffer[index] = conditions[name]
+
+    def _check_conditions(self, conditions: Mapping[str, FloatArray]) -> None:
+        wanted = {name: buffer.shape[1:] for name, buffer in self._conditions.items()}
+        given = {name: array.shape for name, array in conditions.items()}
+        if given != wanted:
+            raise InvalidValueError("shapes of conditions", given, f"{wanted}")
+
     def _write_inputs(self) -> None:
         for index, row in enumerate(self._rows):
-            row.write_sample(self._sample[index])
+            row.write_sample(self._sample[index, : self._latent_shape[0]])
             self._timestep[index] = row.timestep
             if (partner := self._partners[index]) is not None:
                 self._sample[partner] = self._sample[index]
@@ -188,6 +221,7 @@ class DenoisingLoop:
             "timestep": self._timestep[:batch],
             "encoder_hidden_states": self._prompts[:batch],
             "out_sample": self._output[:batch],
+            **{name: buffer[:batch] for name, buffer in self._conditions.items()},
         }
         self._calls[batch] = self._unet.bind(buffers)
         return self._calls[batch]
@@ -210,3 +244,8 @@ class DenoisingLoop:
     def _use(self, rows: list[Row]) -> None:
         self._rows = rows
         self._arranged = False
+
+
+def _input_channels(unet: Engine) -> int:
+    channels = next(spec.shape[1] for spec in unet.inputs if spec.name == "sample")
+    return int(channels)

@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt
 from sdopt.runtime.prompt_syntax import parse_prompt
 
 
-def choose_prompts(prompt: object, embeds: object, rule: EmbedsRule) -> tuple[Prompt, ...]:
+class Encoded(NamedTuple):
+    """An encoded prompt as a request gives it, not checked yet.
+
+    Attributes:
+        embeds: (length, dim) float32, or None where it gives a text.
+        pooled: (pooled dim,) float32, or None.
+    """
+
+    embeds: object
+    pooled: object = None
+
+
+def choose_prompts(prompt: object, encoded: Encoded, rule: EmbedsRule) -> tuple[Prompt, ...]:
     """Return what a request gave: one text or several, or one encoded prompt.
 
     Raises:
         InvalidValueError: Both or neither were given, or one that cannot be used.
     """
-    if embeds is None:
+    if encoded.embeds is None:
+        rule.refuse_pooled("prompt_embeds", encoded.pooled)
         return check_prompts(prompt)
     if prompt is not None:
         raise InvalidValueError("prompt", prompt, "not given where prompt_embeds is")
-    return (rule.check("prompt_embeds", embeds),)
+    return (rule.check("prompt_embeds", *encoded),)
 
 
 def choose_negative(
-    text: object, embeds: object, rule: EmbedsRule, *, default: str, guidance_scale: float
+    text: object, encoded: Encoded, rule: EmbedsRule, *, default: Prompt, guidance_scale: float
 ) -> Prompt:
     """Return a request's negative prompt; where it gives none, the default, if guidance is on.
 
     Raises:
         InvalidValueError: Both were given, one that cannot be used, or one without guidance.
     """
-    guided = guidance_scale > 1
+    guided, embeds = guidance_scale > 1, encoded.embeds
+    if embeds is None:
+        rule.refuse_pooled("negative_prompt_embeds", encoded.pooled)
     if text is None and embeds is None:
         return default if guided else ""
     if embeds is None:
         negative: Prompt = check_text("negative_prompt", text)
     elif text is None:
-        negative = rule.check("negative_prompt_embeds", embeds)
+        negative = rule.check("negative_prompt_embeds", *encoded)
     else:
         raise InvalidValueError(
             "negative_prompt", text, "not given where negative_prompt_embeds is"
@@ -48,6 +64,26 @@ def choose_negative(
             "guidance_scale", guidance_scale, f"above 1 where {name} is given", hint
         )
     return negative
+
+
+def refuse_negative(text: object, encoded: Encoded) -> None:
+    """Refuse a negative prompt where guidance was distilled into the UNet.
+
+    Raises:
+        InvalidValueError: One is given.
+    """
+    for name, value in (
+        ("negative_prompt", text or None),
+        ("negative_prompt_embeds", encoded.embeds),
+        ("negative_pooled_prompt_embeds", encoded.pooled),
+    ):
+        if value is not None:
+            raise InvalidValueError(
+                name,
+                value if isinstance(value, str) else type(value).__name__,
+                "not given with this model",
+                "Its UNet was distilled with guidance away from an empty prompt, once and for all",
+            )
 
 
 def check_prompts(prompt: object) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sdopt.errors import InvalidValueError
 from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.concept_file import Concept
 from sdopt.runtime.ports import Engine, FloatArray
-from sdopt.runtime.prompt_embeds import Prompt, PromptEmbeds
+from sdopt.runtime.prompt_embeds import Prompt, PromptEmbeds, ZeroPrompt
 from sdopt.runtime.prompt_syntax import parse_prompt
 from sdopt.runtime.text_encoder import TextEncoder
 from sdopt.runtime.tokenizer import ClipTokenizer
@@ -60,6 +60,11 @@ class PromptEncoder:
         return self._encoders[0].chunk_length, sum(encoder.width for encoder in self._encoders)
 
     @property
+    def pooled_dim(self) -> int:
+        """Values that sum up a whole prompt; 0 where the family uses none."""
+        return sum(encoder.pooled_width for encoder in self._encoders)
+
+    @property
     def max_clip_skip(self) -> int:
         """How many of the text encoders' last layers can be left out."""
         return min(encoder.max_clip_skip for encoder in self._encoders)
@@ -101,19 +106,41 @@ class PromptEncoder:
         """
         if isinstance(prompt, PromptEmbeds):
             return prompt.values
+        if isinstance(prompt, ZeroPrompt):
+            return np.zeros(self.shape, np.float32)
+        encoded = self._kept(prompt, clip_skip)
+        if encoded.cut:
+            _warn_of_cut(self.shape[0] - 2, encoded.cut)
+        return encoded.embeds
+
+    def pooled(self, prompt: Prompt, clip_skip: int = 0) -> FloatArray | None:
+        """Sum a prompt up, where the family does that.
+
+        Returns:
+            (pooled dim,) float32, read-only, or None.
+        """
+        if not self.pooled_dim:
+            return None
+        if isinstance(prompt, PromptEmbeds):
+            return prompt.pooled
+        if isinstance(prompt, ZeroPrompt):
+            return np.zeros(self.pooled_dim, np.float32)
+        return self._kept(prompt, clip_skip).pooled
+
+    def _kept(self, prompt: str, clip_skip: int) -> _Encoded:
         key = prompt, clip_skip
         encoded = self._encoded.pop(key, None) or self._encode(prompt, clip_skip)
         self._encoded[key] = encoded
         while len(self._encoded) > self._kept_prompts:
             self._encoded.popitem(last=False)
-        if encoded.cut:
-            _warn_of_cut(self.shape[0] - 2, encoded.cut)
-        return encoded.embeds
+        return encoded
 
     def count_chunks(self, prompt: Prompt) -> int:
         """Return how many chunks each text encoder reads for a prompt; nothing is encoded."""
         if isinstance(prompt, PromptEmbeds):
             return len(prompt.values) // self.shape[0]
+        if isinstance(prompt, ZeroPrompt):
+            return 1
         segments = parse_prompt(prompt)
         return max(len(encoder.chunked(segments).chunks) for encoder in self._encoders)
 
@@ -129,26 +156,37 @@ class PromptEncoder:
         """
         pair = [self.encode(text, clip_skip) for text in (prompt, negative_prompt)]
         length = max(map(len, pair))
-        first, second = (self._padded(embeds, length, clip_skip) for embeds in pair)
+        empty: list[Prompt] = [
+            text if isinstance(text, ZeroPrompt) else "" for text in (prompt, negative_prompt)
+        ]
+        first, second = (
+            self._padded(embeds, length, filler, clip_skip)
+            for embeds, filler in zip(pair, empty, strict=True)
+        )
         return first, second
 
-    def _padded(self, embeds: FloatArray, length: int, clip_skip: int) -> FloatArray:
+    def _padded(
+        self, embeds: FloatArray, length: int, filler: Prompt, clip_skip: int
+    ) -> FloatArray:
         missing = (length - len(embeds)) // self.shape[0]
-        return (
-            np.concatenate([embeds, *[self.encode("", clip_skip)] * missing]) if missing else embeds
-        )
+        if not missing:
+            return embeds
+        return np.concatenate([embeds, *[self.encode(filler, clip_skip)] * missing])
 
     def _encode(self, prompt: str, clip_skip: int) -> _Encoded:
         segments = parse_prompt(prompt)
         prompts = [encoder.chunked(segments) for encoder in self._encoders]
         length = max(len(chunked.chunks) for chunked in prompts)
-        columns = [
+        parts = [
             encoder.encode(chunked.chunks, length, clip_skip, self.clock)
             for encoder, chunked in zip(self._encoders, prompts, strict=True)
         ]
-        embeds = np.concatenate(columns, axis=-1)
-        embeds.flags.writeable = False
-        return _Encoded(embeds, max((chunked.cut for chunked in prompts), key=len))
+        embeds = np.concatenate([part.embeds for part in parts], axis=-1)
+        pooled = next((part.pooled for part in parts if part.pooled is not None), None)
+        for array in (embeds, pooled):
+            if array is not None:
+                array.flags.writeable = False
+        return _Encoded(embeds, pooled, max((chunked.cut for chunked in prompts), key=len))
 
     def _announce_concepts(self) -> None:
         self._encoded.clear()
@@ -158,6 +196,7 @@ class PromptEncoder:
 
 class _Encoded(NamedTuple):
     embeds: FloatArray
+    pooled: FloatArray | None
     cut: str
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
 
+from PIL import Image
+
+from sdopt.bundle.families import FAMILIES, Family, Guidance
 from sdopt.bundle.manifest import Defaults
-from sdopt.errors import InvalidValueError, unknown_name
+from sdopt.errors import InvalidValueError
 from sdopt.runtime.concept_file import Concept
-from sdopt.runtime.ports import FloatArray
-from sdopt.runtime.prompt_checks import choose_negative, choose_prompts
-from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, prompt_as_json
+from sdopt.runtime.image_request import (
+    ImageOptions,
+    ImageRequest,
+    image_request,
+    open_image,
+    rounded_size,
+)
+from sdopt.runtime.micro_conditioning import MicroConditions, micro_conditions
+from sdopt.runtime.prompt_checks import Encoded, choose_negative, choose_prompts, refuse_negative
+from sdopt.runtime.prompt_embeds import EmbedsRule, Prompt, ZeroPrompt, prompt_as_json
 from sdopt.runtime.request_checks import (
     check_clip_skip,
     check_guidance,
@@ -19,42 +28,8 @@ from sdopt.runtime.request_checks import (
     check_side,
     choose_seed,
 )
-from sdopt.runtime.schedulers import Plan, compile_plan
-
-
-class RequestOptions(TypedDict, total=False):
-    """What can be said of a picture beside its prompt; the keyword arguments of a pipeline.
-
-    Attributes:
-        prompt_embeds: An encoded prompt in place of the text: (length, dim) or (1, length, dim)
-            float32, where length is a multiple of 77.
-        negative_prompt: What no picture shall show; needs a guidance scale above 1. Default: the
-            pipeline's, which is "" unless its operator says otherwise.
-        negative_prompt_embeds: The same, encoded, in place of the text.
-        clip_skip: How many of the text encoder's last layers to leave out, as in diffusers: 1 here
-            is the web UI's 2. Default 0.
-        num_inference_steps: 1 to 1000. Default: the bundle's.
-        guidance_scale: At least 0; 1 and below switch guidance off. Default: the bundle's.
-        scheduler: A public name or a diffusers class name. Default: the bundle's own.
-        eta: 0 to 1, share of fresh noise, for schedulers that take it. Default 0.
-        seed: 0 to 2**32-1; image i, over all prompts, is made from ``seed + i``. Default: drawn.
-        height: In pixels, together with ``width``. Default: the bundle's.
-        width: In pixels, together with ``height``.
-        num_images_per_prompt: At least 1. Default 1.
-    """
-
-    prompt_embeds: FloatArray | None
-    negative_prompt: str | None
-    negative_prompt_embeds: FloatArray | None
-    clip_skip: int
-    num_inference_steps: int
-    guidance_scale: float
-    scheduler: str | None
-    eta: float
-    seed: int | None
-    height: int | None
-    width: int | None
-    num_images_per_prompt: int
+from sdopt.runtime.request_options import RequestOptions, refuse_unknown
+from sdopt.runtime.schedulers import Plan, Task, compile_plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +50,9 @@ class GenerationRequest:
         height: In pixels.
         width: In pixels.
         num_images_per_prompt: At least 1.
+        guidance: How guidance acts.
+        micro: What the UNet is told about the picture's size, where the family does that.
+        image: What the pictures start from; None for text to image.
     """
 
     prompts: tuple[Prompt, ...]
@@ -89,6 +67,9 @@ class GenerationRequest:
     height: int
     width: int
     num_images_per_prompt: int
+    guidance: Guidance = "classifier_free"
+    micro: MicroConditions | None = None
+    image: ImageRequest | None = None
 
     @property
     def num_images(self) -> int:
@@ -98,7 +79,7 @@ class GenerationRequest:
     @property
     def guided(self) -> bool:
         """Whether each picture takes an unconditional UNet row beside the conditional one."""
-        return self.guidance_scale > 1
+        return self.guidance_scale > 1 and self.guidance == "classifier_free"
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -126,6 +107,8 @@ class GenerationRequest:
             "seed": self.seeds[index],
             "height": self.height,
             "width": self.width,
+            **({} if self.micro is None else self.micro.settings()),
+            **({} if self.image is None else self.image.settings),
         }
 
 
@@ -141,6 +124,8 @@ class RequestRules:
         default_negative_prompt: Used with guidance where a request gives none.
         max_clip_skip: How many layers its text encoders can leave out.
         concepts: What prompts can name beside the vocabulary.
+        family: How its UNet is guided, what it takes and what it was trained for.
+        zero_negative_prompt: Whether a negative prompt that is not given means zeros.
     """
 
     defaults: Defaults
@@ -150,6 +135,8 @@ class RequestRules:
     default_negative_prompt: str = ""
     max_clip_skip: int = 0
     concepts: tuple[Concept, ...] = ()
+    family: Family = FAMILIES["sd1"]
+    zero_negative_prompt: bool = False
 
     def request(
         self, prompt: str | Sequence[str] | None, options: RequestOptions
@@ -160,32 +147,56 @@ class RequestRules:
             RequestError: A value is not allowed; the message says what is.
             TypeError: There is no option of this name.
         """
-        _refuse_unknown(options)
-        prompts = choose_prompts(prompt, options.get("prompt_embeds"), self.embeds)
+        refuse_unknown(options)
+        image = open_image(options)
+        size = self._size(options, image)
+        start = None if image is None else image_request(image, options, size)
+        self._refuse_other_tasks("text_to_image" if start is None else start.task)
+        encoded = Encoded(options.get("prompt_embeds"), options.get("pooled_prompt_embeds"))
+        prompts = choose_prompts(prompt, encoded, self.embeds)
         steps = options.get("num_inference_steps", self.defaults.num_inference_steps)
         eta = options.get("eta", 0.0)
         guidance_scale = check_guidance(options.get("guidance_scale", self.defaults.guidance_scale))
         copies = check_images(options.get("num_images_per_prompt", 1))
-        height, width = self._size(options.get("height"), options.get("width"))
+        guided = guidance_scale > 1 and self.family.guidance == "classifier_free"
         return GenerationRequest(
             prompts=prompts,
             negative_prompt=self._negative(options, guidance_scale),
             clip_skip=self._clip_skip(options),
             concepts=self.concepts,
-            plan=compile_plan(self.scheduler, steps, scheduler=options.get("scheduler"), eta=eta),
+            plan=compile_plan(
+                self.scheduler,
+                steps,
+                scheduler=options.get("scheduler"),
+                eta=eta,
+                strength=1.0 if start is None else start.strength,
+                task=None if start is None else start.task,
+            ),
             num_inference_steps=steps,
             eta=eta,
             guidance_scale=guidance_scale,
             seed=choose_seed(options.get("seed"), len(prompts) * copies),
-            height=height,
-            width=width,
+            height=size[0],
+            width=size[1],
             num_images_per_prompt=copies,
+            guidance=self.family.guidance,
+            micro=micro_conditions(options, self.family.time_ids, size, guided=guided),
+            image=start,
         )
 
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        """Return the size to make: what was given, or the default where nothing was."""
+    def any_picture(self) -> ImageOptions:
+        """Return options without which this model cannot do even an empty prompt."""
+        if self.family.task != "inpainting":
+            return {}
+        size = self.defaults.width, self.defaults.height
+        return {"image": Image.new("RGB", size), "mask_image": Image.new("L", size, "white")}
+
+    def _size(self, options: RequestOptions, image: Image.Image | None) -> tuple[int, int]:
+        """Return the size to make: what was given, the image's, or the default."""
+        height, width = options.get("height"), options.get("width")
         if height is None and width is None:
-            return self.defaults.height, self.defaults.width
+            default = self.defaults.height, self.defaults.width
+            return default if image is None else rounded_size(image, self.size_multiple)
         if height is None or width is None:
             missing, given = ("height", "width") if height is None else ("width", "height")
             raise InvalidValueError(missing, None, f"required where {given} is given")
@@ -199,17 +210,25 @@ class RequestRules:
         return clip_skip
 
     def _negative(self, options: RequestOptions, guidance_scale: float) -> Prompt:
+        text = options.get("negative_prompt")
+        encoded = Encoded(
+            options.get("negative_prompt_embeds"), options.get("negative_pooled_prompt_embeds")
+        )
+        if self.family.guidance == "embedded":
+            refuse_negative(text, encoded)
+            return ""
+        nothing: Prompt = ZeroPrompt() if self.zero_negative_prompt else ""
+        default = self.default_negative_prompt or nothing
         return choose_negative(
-            options.get("negative_prompt"),
-            options.get("negative_prompt_embeds"),
-            self.embeds,
-            default=self.default_negative_prompt,
-            guidance_scale=guidance_scale,
+            text, encoded, self.embeds, default=default, guidance_scale=guidance_scale
         )
 
-
-def _refuse_unknown(options: Mapping[str, object]) -> None:
-    names = tuple(RequestOptions.__annotations__)
-    for name in options:
-        if name not in names:
-            raise TypeError(unknown_name("option", name, names))
+    def _refuse_other_tasks(self, task: Task) -> None:
+        if self.family.task == "inpainting" != task:
+            raise InvalidValueError(
+                "task",
+                task,
+                f"inpainting for this model ({self.family.title})",
+                "Its UNet takes a mask and a masked picture beside the latents: give image and "
+                "mask_image",
+            )

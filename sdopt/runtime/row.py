@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.ports import FloatArray
+from sdopt.runtime.row_image import KnownRegion, RowImage
 from sdopt.runtime.schedulers import Plan
 
 
@@ -19,11 +21,16 @@ class RowRequest:
 
     Attributes:
         plan: The compiled schedule.
-        noise: The picture's own stream, at the position where its start noise comes next.
+        noise: The picture's own stream, from its beginning: posterior of the image, start noise,
+            posterior of the masked image, then the steps' noise are drawn from it in this order.
         prompt_embeds: (length, dim) float32.
         negative_prompt_embeds: (length, dim) float32, or None for a row without guidance.
         guidance_scale: ``out = uncond + guidance_scale * (cond - uncond)``, dimensionless; without
             effect where ``negative_prompt_embeds`` is None.
+        image: What the row starts from; None for text to image.
+        conditions: What the UNet takes beside the prompt, by name, such as ``text_embeds``; each
+            (width,) float32.
+        negative_conditions: The same for the row without the prompt.
     """
 
     plan: Plan
@@ -31,6 +38,9 @@ class RowRequest:
     prompt_embeds: FloatArray
     negative_prompt_embeds: FloatArray | None = None
     guidance_scale: float = 1.0
+    image: RowImage | None = None
+    conditions: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
+    negative_conditions: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
 
 
 class Row:
@@ -42,6 +52,8 @@ class Row:
     Attributes:
         request: As admitted.
         stage: How many of the plan's evaluations are done.
+        unet_condition: (channels, height/8, width/8) float32, what an inpainting UNet takes beside
+            the latents: mask and latents of the masked picture; no channels for other UNets.
     """
 
     def __init__(self, request: RowRequest, latent_shape: tuple[int, int, int]) -> None:
@@ -60,7 +72,9 @@ class Row:
         self._model_output = self._stack[rows].reshape(latent_shape)
         self._noise = self._stack[rows + 1].reshape(1, *latent_shape)
         self._unet_input = np.empty(size, np.float32)
-        self._start()
+        self._known: KnownRegion | None = None
+        self.unet_condition = np.empty((0, *latent_shape[1:]), np.float32)
+        self._start(request.image)
 
     @property
     def stages(self) -> int:
@@ -117,17 +131,34 @@ class Row:
             self.request.noise.fill(self._noise)
         np.matmul(self._updates[self.stage], self._stack, out=self._next_state)
         self._state[:] = self._next_state
+        if self._known is not None:
+            image_scale, noise_scale = self.request.plan.renoise[self.stage].tolist()
+            self._known.blend(self._first_latents(), (image_scale, noise_scale))
         self.stage += 1
 
     def is_finite(self) -> bool:
         """Say whether no latent is NaN or infinite."""
         return math.isfinite(float(self._stack[0].sum()))
 
-    def _start(self) -> None:
+    def _start(self, image: RowImage | None) -> None:
+        image_scale, noise_scale = self.request.plan.start.astype(np.float32)
+        posterior = image.posterior if image else None
+        known = posterior.sample(self.request.noise) if posterior else None
         self.request.noise.fill(self._noise)
-        np.multiply(
-            self._noise[0], np.float32(self.request.plan.start[1]), out=self._first_latents()
-        )
+        first = self._first_latents()
+        np.multiply(self._noise[0], noise_scale, out=first)
+        if known is not None:
+            first += image_scale * known
+        if image is not None:
+            self._take_mask(image, known)
+
+    def _take_mask(self, image: RowImage, known: FloatArray | None) -> None:
+        if image.masked_posterior is not None:
+            masked = image.masked_posterior.sample(self.request.noise)
+            if image.unet_mask is not None:
+                self.unet_condition = np.concatenate([image.unet_mask[None], masked])
+        if image.mask is not None and known is not None:
+            self._known = KnownRegion(known, self._noise[0].copy(), image.mask)
 
     def _first_latents(self) -> FloatArray:
         return self._stack[0].reshape(self._shape)

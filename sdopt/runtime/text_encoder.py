@@ -27,6 +27,7 @@ class TextEncoder:
 
     Attributes:
         width: Values per token that it gives.
+        pooled_width: Values that sum up a whole prompt; 0 where it gives none that is used.
         max_clip_skip: How many of its last layers can be left out.
     """
 
@@ -41,7 +42,8 @@ class TextEncoder:
         self._long_prompts = long_prompts
         self._outputs = {spec.name: spec for spec in engine.outputs}
         self._num_layers = sum(name.startswith("hidden_states.") for name in self._outputs) - 1
-        self.width = self._fixed_width()
+        self.width = self._fixed_width(self._output(0))
+        self.pooled_width = self._fixed_width(encoding.pooled) if encoding.pooled else 0
         self.max_clip_skip = sum(
             1 for _ in takewhile(lambda n: self._output(n) in self._outputs, count(1))
         )
@@ -74,21 +76,23 @@ class TextEncoder:
 
     def encode(
         self, chunks: Sequence[Chunk], length: int, clip_skip: int, clock: EngineClock
-    ) -> FloatArray:
+    ) -> EncodedChunks:
         """Encode chunks, and empty ones behind them up to ``length`` chunks.
 
-        Returns:
-            (chunk length × length, width) float32.
+        As in the web UI, it is the first chunk that sums the prompt up, and weights have no part
+        in it.
         """
         empty = [self._chunker.empty] * (length - len(chunks))
         bound = self._bound(clip_skip)
-        return np.concatenate([self._encode(chunk, bound, clock) for chunk in (*chunks, *empty)])
+        encoded = [self._encode(chunk, bound, clock) for chunk in (*chunks, *empty)]
+        return EncodedChunks(np.concatenate([chunk.embeds for chunk in encoded]), encoded[0].pooled)
 
-    def _encode(self, chunk: Chunk, bound: _Bound, clock: EngineClock) -> FloatArray:
+    def _encode(self, chunk: Chunk, bound: _Bound, clock: EngineClock) -> EncodedChunks:
         self._ids[:] = chunk.input_ids
         clock.run(bound.call)
         hidden = bound.hidden[0].astype(np.float32)
-        return weigh(hidden, chunk.weights) if chunk.is_weighted else hidden
+        pooled = None if bound.pooled is None else bound.pooled[0].astype(np.float32)
+        return EncodedChunks(weigh(hidden, chunk.weights) if chunk.is_weighted else hidden, pooled)
 
     def _set_concepts(self, concepts: Sequence[Concept]) -> None:
         table = ConceptTable(concepts, self._tokenizer, self.width)
@@ -102,22 +106,39 @@ class TextEncoder:
     def _bound(self, clip_skip: int) -> _Bound:
         if clip_skip not in self._calls:
             spec = self._outputs[self._output(clip_skip)]
-            hidden = np.empty((1, self.chunk_length, self.width), spec.dtype)
-            call = self._engine.bind({**self._inputs, spec.name: hidden})
-            self._calls[clip_skip] = _Bound(call, hidden)
+            outputs: dict[str, Array] = {
+                spec.name: np.empty((1, self.chunk_length, self.width), spec.dtype)
+            }
+            if (name := self._encoding.pooled) is not None:
+                outputs[name] = np.empty((1, self.pooled_width), self._outputs[name].dtype)
+            call = self._engine.bind({**self._inputs, **outputs})
+            self._calls[clip_skip] = _Bound(call, *outputs.values())
         return self._calls[clip_skip]
 
     def _output(self, clip_skip: int) -> str:
         return self._encoding.output(self._num_layers, clip_skip)
 
-    def _fixed_width(self) -> int:
-        spec = self._outputs[self._output(0)]
+    def _fixed_width(self, output: str) -> int:
+        spec = self._outputs[output]
         width = spec.shape[-1]
         if not isinstance(width, int):
             raise TypeError(f"{spec} has no fixed width")
         return width
 
 
+class EncodedChunks(NamedTuple):
+    """What a text encoder makes of a prompt.
+
+    Attributes:
+        embeds: (chunk length × chunks, width) float32.
+        pooled: (pooled width,) float32, where the family uses it.
+    """
+
+    embeds: FloatArray
+    pooled: FloatArray | None
+
+
 class _Bound(NamedTuple):
     call: Call
     hidden: Array
+    pooled: Array | None = None

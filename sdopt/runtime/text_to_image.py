@@ -1,4 +1,4 @@
-"""Text to image: prompts are encoded, rows go through the denoising loop, latents are decoded."""
+"""Requests carried out: prompts encoded, rows taken through the loop, latents decoded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from PIL import Image
 
 from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timings
+from sdopt.runtime.image_request import ImageRequest
+from sdopt.runtime.image_start import ImageStart
 from sdopt.runtime.images import LatentPreview
+from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.ports import Engine, FloatArray
@@ -20,6 +24,7 @@ from sdopt.runtime.prompt_embeds import Prompt
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.row import Row, RowRequest
+from sdopt.runtime.row_image import RowImage
 
 _KEPT_LOOPS = 4
 
@@ -50,13 +55,17 @@ class TextToImage:
         *,
         prompts: PromptEncoder,
         unet: Engine,
+        encoder: LatentEncoder,
         decoder: LatentDecoder,
         preview: LatentPreview,
         geometry: LatentGeometry,
         max_rows: int,
     ) -> None:
         self._prompts, self._unet, self._decoder, self._preview = prompts, unet, decoder, preview
-        self._geometry, self._max_rows = geometry, max_rows
+        self._encoder, self._geometry, self._max_rows = encoder, geometry, max_rows
+        self._conditions = Conditions(unet, prompts)
+        factor = geometry.vae_scale_factor
+        self._image_start = ImageStart(encoder, unet, vae_scale_factor=factor)
         self._loops: OrderedDict[tuple[tuple[int, int, int], int], DenoisingLoop] = OrderedDict()
         self._unet_clock = EngineClock()
 
@@ -82,6 +91,7 @@ class TextToImage:
             prompt_shape=(length, self._prompts.shape[1]),
             max_rows=max_rows,
             clock=self._unet_clock,
+            condition_shapes=self._conditions.shapes,
         )
 
     def picture(self, latents: FloatArray) -> Image.Image:
@@ -93,7 +103,9 @@ class TextToImage:
         return self._preview.image(denoised)
 
     def _steps(self, request: GenerationRequest, previews: bool) -> Generator[Step, None, Result]:
-        meter = _Meter(self._prompts.clock, self._unet_clock, self._decoder.clock)
+        meter = _Meter(
+            self._prompts.clock, self._unet_clock, self._decoder.clock, self._encoder.clock
+        )
         shape = self.latent_shape(request)
         images: dict[int, Image.Image] = {}
         completed, total = 0, request.plan.stages * request.num_images
@@ -103,7 +115,7 @@ class TextToImage:
                 for advanced, shown in steps:
                     completed += advanced
                     yield Step(completed, total, shown)
-        ordered = tuple(images[index] for index in range(request.num_images))
+        ordered = tuple(_finished(images[i], request.image) for i in range(request.num_images))
         return Result(ordered, request.seeds, request, meter.timings())
 
     def _denoise(
@@ -144,30 +156,37 @@ class TextToImage:
         return groups
 
     def rows(self, request: GenerationRequest) -> list[RowRequest]:
-        """Encode the prompts of a request; one row for each picture, in order.
+        """Encode the prompts of a request, and its picture; one row for each picture, in order.
 
         Raises:
-            EngineExecutionError: A text encoder failed.
+            EngineExecutionError: A text encoder or the VAE's encoder failed.
         """
         encoded = {p: self._encode(request, p) for p in dict.fromkeys(request.prompts)}
+        image = None if request.image is None else self._image_start.row_image(request.image)
+        prompts = [request.prompt_of(index) for index in range(request.num_images)]
         return [
-            self._row(request, seed, *encoded[request.prompt_of(index)])
-            for index, seed in enumerate(request.seeds)
+            self._row(request, seed, prompt, encoded[prompt], image)
+            for seed, prompt in zip(request.seeds, prompts, strict=True)
         ]
 
     def _row(
         self,
         request: GenerationRequest,
         seed: int,
-        embeds: FloatArray,
-        negative: FloatArray | None,
+        prompt: Prompt,
+        encoded: tuple[FloatArray, FloatArray | None],
+        image: RowImage | None,
     ) -> RowRequest:
+        embeds, negative = encoded
         return RowRequest(
             plan=request.plan,
             noise=NoiseStream(seed),
             prompt_embeds=embeds,
             negative_prompt_embeds=negative,
             guidance_scale=request.guidance_scale,
+            conditions=self._conditions.positive(request, prompt),
+            negative_conditions={} if negative is None else self._conditions.negative(request),
+            image=image,
         )
 
     def _encode(
@@ -187,6 +206,11 @@ class TextToImage:
         return loop
 
 
+def _finished(image: Image.Image, start: ImageRequest | None) -> Image.Image:
+    """Put a redrawn area back into the picture that it was cut from, where it was cut."""
+    return image if start is None or start.overlay is None else start.overlay.apply(image)
+
+
 class _Meter:
     """Reads engine clocks that run on from request to request."""
 
@@ -197,5 +221,11 @@ class _Meter:
 
     def timings(self) -> Timings:
         spent = [(c.seconds - b) * 1e3 for c, b in zip(self._clocks, self._before, strict=True)]
-        text_encoder_ms, unet_ms, vae_decoder_ms = spent
-        return Timings(text_encoder_ms, unet_ms, vae_decoder_ms, self._watch.elapsed_ms)
+        text_encoder_ms, unet_ms, vae_decoder_ms, vae_encoder_ms = spent
+        return Timings(
+            text_encoder_ms=text_encoder_ms,
+            unet_ms=unet_ms,
+            vae_decoder_ms=vae_decoder_ms,
+            vae_encoder_ms=vae_encoder_ms,
+            total_ms=self._watch.elapsed_ms,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def test_several_prompts_and_pictures(
     assert [image["prompt"] for image in report["images"]] == [PROMPT] * 2 + ["a green star"] * 2
     assert report["sheet"] == str(out)
     assert set(report["timings"]) == {
-        "text_encoder_ms", "unet_ms", "vae_decoder_ms", "overhead_ms", "total_ms",
+        "text_encoder_ms", "unet_ms", "vae_encoder_ms", "vae_decoder_ms", "overhead_ms", "total_ms",
     }  # fmt: skip
     for image in report["images"]:
         with Image.open(image["path"]) as picture:
@@ -207,3 +208,34 @@ def test_help_lists_every_command_and_imports_neither_numpy_nor_torch() -> None:
     for command in ("export", "generate", "info", "verify", "schedulers", "plan", "demo"):
         assert f"\n  {command} " in done.stdout
     assert done.stdout.endswith("imported: []\n")
+
+
+def test_auto_says_which_engine_and_why(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.png"
+    assert cli("generate", "shapes", PROMPT, "--steps", 1, "--engine", "auto", "-o", out) == 0
+    assert re.match(
+        r"Engine (openvino|onnxruntime): the fastest of those installed: .*\.\n",
+        capsys.readouterr().err,
+    )
+
+
+def test_lint(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("lint", "shapes") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "text_encoder  ok",
+        "vae_encoder   ok",
+        "vae_decoder   ok",
+        "unet          ok",
+    ]
+
+
+def test_info_tells_how_much_memory_an_engine_takes(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("info", "shapes", "--engine", "onnxruntime") == 0
+    assert re.search(
+        r"Memory +about 0\.2 GB on onnxruntime \(weights 0\.0\), [\d.]+ GB available\n",
+        capsys.readouterr().out,
+    )

@@ -48,6 +48,7 @@ def test_schedulers_as_json(cli: Cli, capsys: Shown) -> None:
         "evaluations": "N",
         "order": 2,
         "noise": "none",
+        "options": ["timesteps"],
         "sigma_spacings": ["karras", "exponential", "beta"],
         "summary": "Second order multistep: the best pictures without noise at 15 to 25 steps.",
     }
@@ -98,6 +99,22 @@ def test_a_plan_as_json(cli: Cli, capsys: Shown) -> None:
     assert json.loads(capsys.readouterr().out)["snr_db"][-1] is None  # infinite
 
 
+def test_what_a_request_changes(cli: Cli, capsys: Shown) -> None:
+    arguments = ["--steps", 10, "--strength", 0.5, "--denoising-end", 0.8, "--s-churn", 4]
+    assert cli("plan", "euler", *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "euler: 3 evaluations, fresh noise at 3 of them."
+    sigma = compile_plan(SD1_CONFIG, 10, scheduler="euler", strength=0.5).start[1]
+    assert lines[1] == f"Keeps latents alone, which start as 1 × image + {sigma:.6g} × noise."
+
+
+def test_a_plan_that_takes_over(cli: Cli, capsys: Shown) -> None:
+    assert cli("plan", "ddim", "--steps", 10, "--denoising-start", 0.8) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ddim: 2 evaluations, no fresh noise."
+    assert lines[1] == "Keeps latents alone, which start as 1 × image."
+
+
 def test_without_a_name_it_is_the_configurations_scheduler(cli: Cli, capsys: Shown) -> None:
     assert cli("plan", "--steps", 3) == 0
     assert capsys.readouterr().out.startswith("pndm: 4 evaluations, no fresh noise.\n")
@@ -129,6 +146,11 @@ def test_a_plot(cli: Cli, capsys: Shown, tmp_path: Path, name: str) -> None:
             ["euler", "--steps", 0],
             "Error: num_inference_steps=0 is not allowed. "
             "num_inference_steps is a whole number from 1 to 1000.\n",
+        ),
+        (
+            ["heun", "--s-churn", 4],
+            "Error: churn=Churn(s_churn=4.0, s_tmin=0.0, s_tmax=inf, s_noise=1.0) is not allowed. "
+            "churn is None for heun. It has an effect for euler alone.\n",
         ),
         (
             ["euler", "--plot", "plan.jpeg"],

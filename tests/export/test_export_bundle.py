@@ -11,15 +11,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.families import FAMILIES
 from sdopt.bundle.manifest import Defaults
 from sdopt.bundle.reference import deviation, load_reference
 from sdopt.export import export
-from sdopt.export.components import COMPONENTS
 from tests.export.altered import UNET, as_in_2022, copied, sharded
 from tests.export.graphs import Tiny, run_graph
 
 FP32 = 2e-5  # another order of summation, through some fifty layers
-NAMES = sorted(COMPONENTS)
+NAMES = sorted(FAMILIES["sd1"].components)
 
 
 @pytest.mark.parametrize("component", NAMES)
@@ -82,7 +82,7 @@ def test_only_what_belongs_to_the_bundle_is_in_it(tiny_export: Path) -> None:
     graphs = {
         f"{name}/{file}"
         for name in NAMES
-        for file in ("model.onnx", "model.onnx_data", "reference.safetensors")
+        for file in ("model.onnx", "model.onnx_data", "reference.safetensors", "weights.json")
     }
     assert set(_files(tiny_export)) == graphs | {
         "model_index.json",

@@ -28,8 +28,8 @@ from tests.export.altered import TEXT, UNET, VAE, change, copied, edit_json
 from tests.export.graphs import Tiny, run_graph
 
 LAYOUT = (
-    "A checkpoint is a folder in the diffusers layout: model_index.json and one folder per "
-    "component. Choose such a folder, or save the pipeline with save_pretrained."
+    "A checkpoint is a folder in the diffusers layout (model_index.json and one folder per "
+    "component), a single safetensors file, or org/name on the Hugging Face hub."
 )
 
 
@@ -78,8 +78,8 @@ def other_class(root: Path) -> None:
     edit_json(root / "unet" / "config.json", _class_name="FluxTransformer2DModel")
 
 
-def inpainting(root: Path) -> None:
-    edit_json(root / "unet" / "config.json", in_channels=9)
+def other_channels(root: Path) -> None:
+    edit_json(root / "unet" / "config.json", in_channels=5)
 
 
 def other_family(root: Path) -> None:
@@ -103,8 +103,11 @@ REFUSALS: dict[Callable[[Path], None], str] = {
     ),
     unknown_family: (
         "Checkpoint {root}: model_index.json says _class_name='FluxPipeline', which is no family "
-        "that sdopt knows. Known: StableDiffusionPipeline (Stable Diffusion 1.x). Choose a "
-        "checkpoint of one of these."
+        "that sdopt knows. Known: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, "
+        "StableDiffusionInpaintPipeline, LatentConsistencyModelPipeline, "
+        "LatentConsistencyModelImg2ImgPipeline, StableDiffusionXLPipeline, "
+        "StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline. Choose a checkpoint "
+        "of one of these."
     ),
     no_unet: "Checkpoint {root}: unet/config.json is missing. Get the complete checkpoint.",
     no_weights: (
@@ -133,13 +136,14 @@ REFUSALS: dict[Callable[[Path], None], str] = {
         "'UNet2DConditionModel' is expected. Choose a checkpoint whose model_index.json and "
         "folders belong together."
     ),
-    inpainting: (
-        "Checkpoint {root}: unet.in_channels=9 and vae.latent_channels=4 must be equal. Choose a "
-        "checkpoint whose networks belong together."
+    other_channels: (
+        "Checkpoint {root}: unet.in_channels=5 and vae.latent_channels=4 must be equal in this "
+        "family (Stable Diffusion 1.x). Choose a checkpoint whose networks belong together."
     ),
     other_family: (
         "Checkpoint {root}: unet/config.json says addition_embed_type='text_time'; in this family "
-        "it must be null. Choose a checkpoint whose UNet belongs to its model_index.json."
+        "(Stable Diffusion 1.x) it must be null. Choose a checkpoint whose UNet belongs to its "
+        "model_index.json."
     ),
     no_tokenizer: (
         "Checkpoint {root}: tokenizer/ holds no tokenizer. Either vocab.json and merges.txt or "
@@ -245,7 +249,8 @@ def test_a_graph_that_differs_fails_the_export(tiny_export: Path) -> None:
 
 
 EXPORT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.export.graphs import run_graph

@@ -42,7 +42,7 @@ def byte_vocabulary() -> list[str]:
     return [*letters, *(letter + "</w>" for letter in letters)]
 
 
-def write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path, padding: str | None = None) -> int:
     """Write vocab.json, merges.txt and tokenizer_config.json; return the size of the vocabulary."""
     merges = [("r", "e"), ("re", "d</w>"), ("b", "l"), ("bl", "u"), ("blu", "e</w>")]
     words = [*byte_vocabulary(), *("".join(merge) for merge in merges)]
@@ -58,7 +58,7 @@ def write_tokenizer(folder: Path) -> int:
         "bos_token": "<|startoftext|>",
         "eos_token": "<|endoftext|>",
         "unk_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>",
+        "pad_token": padding or "<|endoftext|>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return len(words)

@@ -1,4 +1,4 @@
-"""On ONNX Runtime, a picture is the same bit for bit alone and in any company."""
+"""On every engine, a picture is the same bit for bit alone and in any company."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from sdopt.bundle.bundle import Bundle
-from sdopt.engines.onnxruntime import OnnxRuntimeEngine
+from sdopt.engines.catalog import open_engine
+from sdopt.engines.contract import Engine
+from sdopt.engines.options import EngineOptions, Model
+from sdopt.errors import MissingDependencyError, ProviderUnavailableError
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.row import Row, RowRequest
@@ -23,17 +26,21 @@ def bundle() -> Bundle:
     return Bundle.open("shapes")
 
 
-@pytest.fixture(scope="module")
-def unet(bundle: Bundle) -> OnnxRuntimeEngine:
-    return OnnxRuntimeEngine("unet", bundle.component_path("unet"))
+@pytest.fixture(
+    scope="module", params=[("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+)
+def unet(bundle: Bundle, request: pytest.FixtureRequest) -> Engine:
+    engine, precision = request.param
+    try:
+        return open_engine(engine, Model.of(bundle, "unet"), EngineOptions(precision=precision))
+    except (MissingDependencyError, ProviderUnavailableError) as error:
+        pytest.skip(str(error))
 
 
 class Company:
     """Requests of every kind over one UNet, alone or together."""
 
-    def __init__(
-        self, bundle: Bundle, unet: OnnxRuntimeEngine, shape: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, bundle: Bundle, unet: Engine, shape: tuple[int, int, int]) -> None:
         self._config = dict(bundle.manifest.scheduler) | {"clip_sample": False}
         self._unet, self._shape = unet, shape
         width = next(s for s in unet.inputs if s.name == "encoder_hidden_states").shape[-1]
@@ -75,12 +82,16 @@ class Company:
         )
 
 
+ROUNDS = {"OnnxRuntimeEngine": 8, "OpenVinoEngine": 2}
+"""OpenVINO takes its time for each batch size that it has not seen before."""
+
+
 @pytest.mark.parametrize("shape", [(4, 12, 12), (4, 17, 25)])
 def test_a_picture_is_the_same_in_any_company(
-    bundle: Bundle, unet: OnnxRuntimeEngine, shape: tuple[int, int, int]
+    bundle: Bundle, unet: Engine, shape: tuple[int, int, int]
 ) -> None:
     company, rng = Company(bundle, unet, shape), random.Random(0)
-    for round_ in range(8):
+    for round_ in range(ROUNDS[type(unet).__name__]):
         numbers = [100 * round_ + index for index in range(rng.randint(1, 8))]
         joins = {number: rng.randint(0, 6) for number in numbers}
         leaves = rng.sample(numbers, k=len(numbers) // 4)

@@ -12,6 +12,7 @@ import sdopt
 from sdopt.pipeline import Pipeline
 
 torch = pytest.importorskip("torch", reason="needs sdopt[export]")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 EMBEDS_TOLERANCE = 1e-5
 """Relative: another order of summation through three layers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.ports import Array, Call, FloatArray
 from sdopt.runtime.row import Row, RowRequest
+from sdopt.runtime.row_image import Posterior, RowImage
 from sdopt.runtime.schedulers import compile_plan
+from sdopt.runtime.schedulers.options import Task
 from tests.runtime.toy_unet import ToyUNet
 
 SHAPE = (4, 8, 9)
@@ -64,7 +67,13 @@ def textbook(request: RowRequest) -> FloatArray:
     plan, unet = request.plan, ToyUNet()
     noise = request.noise
     state = np.zeros((plan.state_rows, *SHAPE))
-    state[0] = noise.normal((1, *SHAPE))[0] * plan.start[1]
+    image = request.image
+    posterior = image.posterior if image else None
+    known = posterior.sample(noise) if posterior else np.zeros(SHAPE, np.float32)
+    start_noise = noise.normal((1, *SHAPE))[0]
+    if image and image.masked_posterior:
+        image.masked_posterior.sample(noise)
+    state[0] = known * plan.start[0] + start_noise * plan.start[1]
     prompts = [request.prompt_embeds, request.negative_prompt_embeds]
     for i in range(plan.stages):
         sample = np.tensordot(plan.inputs[i], state, 1).astype(np.float32)
@@ -84,6 +93,9 @@ def textbook(request: RowRequest) -> FloatArray:
             output = answers[1] + request.guidance_scale * (answers[0] - answers[1])
         fresh = noise.normal((1, *SHAPE))[0] if plan.noisy[i] else np.zeros(SHAPE)
         state = np.tensordot(plan.updates[i], np.concatenate([state, output[None], fresh[None]]), 1)
+        if image and image.mask is not None:
+            at_its_noise = plan.renoise[i] @ np.stack([known, start_noise]).reshape(2, -1)
+            state[0] = np.where(image.mask > 0, state[0], at_its_noise.reshape(SHAPE))
     return state[0]
 
 
@@ -93,6 +105,40 @@ def test_the_loop_is_the_textbook(scheduler: str, guidance_scale: float) -> None
     ours = run_alone(make_request(scheduler, 7, guidance_scale, seed=3))
     expected = textbook(make_request(scheduler, 7, guidance_scale, seed=3))
     np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def with_image(request: RowRequest, task: Task) -> RowRequest:
+    """Start from a picture, and in inpainting keep its left half."""
+    rng = np.random.default_rng(5)
+    mean, std, masked = rng.normal(size=(3, *SHAPE)).astype(np.float32)
+    mask = np.zeros(SHAPE[1:], np.float32)
+    mask[:, SHAPE[2] // 2 :] = 1
+    image = RowImage(posterior=Posterior(mean, np.abs(std)))
+    if task == "inpainting":
+        masked_posterior = Posterior(masked, np.abs(std))
+        image = replace(image, mask=mask, masked_posterior=masked_posterior)
+    plan = compile_plan(CONFIG, 7, scheduler=request.plan.name, strength=0.6, task=task)
+    return replace(request, plan=plan, image=image)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("task", ["image_to_image", "inpainting"])
+def test_the_loop_is_the_textbook_from_a_picture_on(scheduler: str, task: Task) -> None:
+    ours = run_alone(with_image(make_request(scheduler, seed=3), task))
+    expected = textbook(with_image(make_request(scheduler, seed=3), task))
+    np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler_ancestral"])
+def test_what_is_known_is_kept_to_the_last_bit(scheduler: str) -> None:
+    request = with_image(make_request(scheduler, seed=3), "inpainting")
+    assert request.image is not None
+    assert request.image.posterior is not None
+    known = request.image.posterior.sample(NoiseStream(3))
+    kept = np.s_[:, :, : SHAPE[2] // 2]
+    latents = run_alone(request)
+    assert latents[kept].tobytes() == known[kept].tobytes()
+    assert np.abs(latents - known)[:, :, SHAPE[2] // 2 :].min() > 0
 
 
 row_requests = st.tuples(

@@ -13,10 +13,12 @@ from sdopt.bundle.tensors import TensorSpec
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Result
 from sdopt.runtime.images import LatentPreview
-from sdopt.runtime.ports import Array, Call
+from sdopt.runtime.latent_encoder import LatentEncoder
+from sdopt.runtime.ports import Array, Call, Engine
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import RequestOptions, RequestRules
+from sdopt.runtime.request import RequestRules
+from sdopt.runtime.request_options import RequestOptions
 from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 from tests.runtime.toy_text_encoder import DIM, ENCODING, ToyTextEncoder
@@ -47,6 +49,10 @@ class ToyDecoder:
         return call
 
 
+def no_encoder() -> Engine:
+    raise AssertionError("text to image needs no encoder")
+
+
 class Toys:
     """Text to image over toys."""
 
@@ -58,6 +64,7 @@ class Toys:
         self.text_to_image = TextToImage(
             prompts=encoder,
             unet=self.unet,
+            encoder=LatentEncoder(no_encoder, scaling_factor=1.0, vae_scale_factor=8),
             decoder=LatentDecoder(ToyDecoder(), scaling_factor=1.0, vae_scale_factor=8),
             preview=LatentPreview(np.ones((4, 3), np.float32), np.zeros(3, np.float32)),
             geometry=LatentGeometry(4, 8),

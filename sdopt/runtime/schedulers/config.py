@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from sdopt.errors import UnsupportedSchedulerConfigError
 from sdopt.runtime.schedulers.settings import CLASS_SETTINGS, SIGMA_SPACINGS
 
-SigmaSpacing = Literal["", "karras", "exponential", "beta", "lu"]
+SigmaSpacing = Literal["", "karras", "exponential", "beta", "lu", "flow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class SchedulerConfig:
     sigma_spacing: SigmaSpacing = ""
     sigma_min: float | None = None
     sigma_max: float | None = None
+    flow_shift: float = 1.0
     interpolation_type: str = "linear"
     final_sigmas_type: str = "zero"
     set_alpha_to_one: bool = True
@@ -140,9 +141,36 @@ def _refuse_combinations(config: SchedulerConfig) -> None:
             'sigma_min where algorithm_type is "dpmsolver"',
             'Set it, or set "algorithm_type": "dpmsolver++"',
         )
+    _refuse_flow_combinations(config)
     if config.original_inference_steps > config.num_train_timesteps:
         raise UnsupportedSchedulerConfigError(
             "original_inference_steps",
             config.original_inference_steps,
             f"at most num_train_timesteps={config.num_train_timesteps}",
+        )
+
+
+def _refuse_flow_combinations(config: SchedulerConfig) -> None:
+    """Refuse flow matching with settings that speak of another kind of noise."""
+    flow = config.sigma_spacing == "flow"
+    if flow != (config.prediction_type == "flow_prediction"):
+        raise UnsupportedSchedulerConfigError(
+            "prediction_type",
+            config.prediction_type,
+            f"{'' if flow else 'not '}flow_prediction where use_flow_sigmas is {str(flow).lower()}",
+        )
+    if flow and (config.algorithm_type == "dpmsolver" or not config.predict_x0):
+        raise UnsupportedSchedulerConfigError(
+            "prediction_type",
+            "flow_prediction",
+            "epsilon, v_prediction or sample for solvers that integrate epsilon",
+            'Set "algorithm_type": "dpmsolver++", or "predict_x0": true',
+        )
+    repeats_last = config.class_name in ("DEISMultistepScheduler", "UniPCMultistepScheduler")
+    if flow and config.final_sigmas_type == "sigma_min" and not repeats_last:
+        raise UnsupportedSchedulerConfigError(
+            "final_sigmas_type",
+            "sigma_min",
+            "zero where use_flow_sigmas is true",
+            "The lowest sigma of the betas says nothing about flow matching",
         )

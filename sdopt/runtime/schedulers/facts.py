@@ -9,8 +9,9 @@ from typing import Literal
 from sdopt.runtime.schedulers.compile import compile_plan
 from sdopt.runtime.schedulers.config import read_config
 from sdopt.runtime.schedulers.plan import Plan
-from sdopt.runtime.schedulers.registry import SCHEDULERS, SchedulerSpec
+from sdopt.runtime.schedulers.registry import SCHEDULERS
 from sdopt.runtime.schedulers.settings import CLASS_SETTINGS
+from sdopt.runtime.schedulers.spec import Option, SchedulerSpec
 
 SD1_CONFIG: Mapping[str, object] = {
     "_class_name": "PNDMScheduler",
@@ -41,6 +42,7 @@ class SchedulerFacts:
         evaluations: Evaluations of the model for N steps, such as ``"2N - 1"``.
         order: Of the method once its history is full.
         noise: When it draws fresh noise.
+        options: Options of a request that have an effect here and not everywhere.
         sigma_spacings: What its name may end in, such as ``karras`` for ``euler_karras``.
         summary: What it is good for.
     """
@@ -51,6 +53,7 @@ class SchedulerFacts:
     evaluations: str
     order: int
     noise: Noise
+    options: tuple[Option, ...]
     sigma_spacings: tuple[str, ...]
     summary: str
 
@@ -69,6 +72,7 @@ def _facts(spec: SchedulerSpec) -> SchedulerFacts:
         evaluations=_evaluations(plans[0].stages, plans[1].stages),
         order=_order(spec),
         noise=_noise(spec, plans[0]),
+        options=spec.honours,
         sigma_spacings=spec.suffixes,
         summary=spec.summary,
     )
@@ -91,4 +95,4 @@ def _order(spec: SchedulerSpec) -> int:
 def _noise(spec: SchedulerSpec, plan: Plan) -> Noise:
     if plan.noise_draws:
         return "every step"
-    return "with eta" if spec.uses_eta else "none"
+    return "with eta" if "eta" in spec.honours else "none"

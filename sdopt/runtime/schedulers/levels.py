@@ -16,7 +16,7 @@ class Level:
     """One noise level. The noised sample there is ``alpha * x0 + s * epsilon``.
 
     Attributes:
-        alpha: Signal scale, with alpha² + s² = 1.
+        alpha: Signal scale, with alpha² + s² = 1, but for flow matching alpha + s = 1.
         s: Noise scale.
         sigma: s / alpha, the noise level of the variance-exploding convention.
     """
@@ -35,6 +35,11 @@ class Level:
         """Return the level with this noise-to-signal ratio."""
         alpha = 1 / math.sqrt(1 + sigma**2)
         return Level(alpha, sigma * alpha, sigma)
+
+    @staticmethod
+    def from_flow(s: float) -> Level:
+        """Return the level of flow matching with this noise scale below 1; alpha + s = 1 there."""
+        return Level(1 - s, s, s / (1 - s))
 
     @staticmethod
     def from_alpha_bar(alpha_bar: float) -> Level:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from sdopt.errors import UnknownSchedulerError
 from sdopt.runtime.schedulers.config import SchedulerConfig
-from sdopt.runtime.schedulers.registry import SCHEDULERS, SchedulerSpec
+from sdopt.runtime.schedulers.registry import SCHEDULERS
 from sdopt.runtime.schedulers.settings import SIGMA_SPACINGS
+from sdopt.runtime.schedulers.spec import SchedulerSpec
 
 
 class Choice(NamedTuple):
@@ -54,7 +55,8 @@ def public_name(spec: SchedulerSpec, config: SchedulerConfig) -> str:
         if row.class_name == spec.class_name and all(
             getattr(config, key, value) == value for key, value in row.forced.items()
         ):
-            return f"{row.name}_{config.sigma_spacing}" if config.sigma_spacing else row.name
+            spacing = config.sigma_spacing
+            return f"{row.name}_{spacing}" if spacing in row.suffixes else row.name
     return spec.class_name
 
 

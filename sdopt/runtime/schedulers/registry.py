@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
-from sdopt.runtime.schedulers.config import SchedulerConfig
-from sdopt.runtime.schedulers.schedule import Grid
-from sdopt.runtime.schedulers.settings import CLASS_SETTINGS, SIGMA_SPACINGS
 from sdopt.runtime.schedulers.sigma_grids import (
     dpm_grid,
     heun_grid,
@@ -19,49 +12,10 @@ from sdopt.runtime.schedulers.sigma_grids import (
 from sdopt.runtime.schedulers.solvers.dpm import dpm_multistep, dpm_singlestep
 from sdopt.runtime.schedulers.solvers.multistep import deis, lms, pndm
 from sdopt.runtime.schedulers.solvers.one_step import ddim, ddpm, euler, euler_ancestral, lcm, tcd
-from sdopt.runtime.schedulers.solvers.stage import Solver
 from sdopt.runtime.schedulers.solvers.two_stage import heun, kdpm2, kdpm2_ancestral
 from sdopt.runtime.schedulers.solvers.unipc import unipc
+from sdopt.runtime.schedulers.spec import History, SchedulerSpec
 from sdopt.runtime.schedulers.table_grids import ddim_grid, ddpm_grid, lcm_grid, pndm_grid, tcd_grid
-
-SUFFIXES = ("karras", "exponential", "beta")  # spacings of sigmas that a name may end in
-History = Callable[[SchedulerConfig], int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerSpec:
-    """One scheduler.
-
-    Attributes:
-        name: Public name, without a suffix for the spacing of sigmas.
-        class_name: The diffusers class whose settings and defaults it has.
-        solver: How one stage changes the state.
-        grid: Where the stages lie.
-        latents: Scale of the latents: variance preserving, x = αx0 + sε, or exploding, x = x0 + σε.
-        history: Number of state rows beside the latents.
-        order: Of the method once its history is full, where no ``solver_order`` decides it.
-        forced: Settings that the name decides, over scheduler_config.json.
-        uses_eta: Whether ``eta`` has an effect.
-        aliases: Other names that people know it by; case has no meaning.
-        summary: What it is good for, for people.
-    """
-
-    name: str
-    class_name: str
-    solver: Solver
-    grid: Grid
-    latents: Literal["vp", "ve"]
-    history: History
-    order: int = 1
-    forced: Mapping[str, object] = field(default_factory=dict[str, object])
-    uses_eta: bool = False
-    aliases: tuple[str, ...] = ()
-    summary: str = ""
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """The spacings of sigmas that this scheduler's class knows."""
-        return tuple(s for s in SUFFIXES if SIGMA_SPACINGS[s] in CLASS_SETTINGS[self.class_name])
 
 
 def _rows(count: int) -> History:
@@ -80,7 +34,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=ddim_grid,
         latents="vp",
         history=_rows(0),
-        uses_eta=True,
+        honours=("eta",),
         summary="The classic of first order. Plain and predictable; eta adds noise.",
     ),
     SchedulerSpec(
@@ -90,6 +44,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=ddpm_grid,
         latents="vp",
         history=_rows(0),
+        honours=("timesteps",),
         summary="The original sampler. Fresh noise at every step; needs hundreds of steps.",
     ),
     SchedulerSpec(
@@ -121,6 +76,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=sigma_grid,
         latents="ve",
         history=_rows(0),
+        honours=("churn", "timesteps", "sigmas"),
         summary="First order, fast and robust. SDXL's own.",
     ),
     SchedulerSpec(
@@ -141,6 +97,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         latents="ve",
         history=_rows(2),
         order=2,
+        honours=("timesteps",),
         summary="Second order, two evaluations per step. Exact, at twice the time.",
     ),
     SchedulerSpec(
@@ -174,6 +131,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         history=_order_and(-1),
         forced={"algorithm_type": "dpmsolver++", "solver_order": 2},
         aliases=("DPM++ 2M",),
+        honours=("timesteps",),
         summary="Second order multistep: the best pictures without noise at 15 to 25 steps.",
     ),
     SchedulerSpec(
@@ -185,6 +143,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         history=_order_and(-1),
         forced={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
         aliases=("DPM++ 2M SDE",),
+        honours=("timesteps",),
         summary="The same for the SDE: fresh noise at every step, rich detail from 25 steps.",
     ),
     SchedulerSpec(
@@ -196,6 +155,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         history=_order_and(-1),
         forced={"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
         aliases=("DPM++ 3M SDE",),
+        honours=("timesteps",),
         summary="Third order for the SDE. From 30 steps; best with karras or exponential sigmas.",
     ),
     SchedulerSpec(
@@ -207,6 +167,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         history=_order_and(0),
         forced={"algorithm_type": "dpmsolver++", "solver_order": 2},
         aliases=("DPM++ 2S",),
+        honours=("timesteps",),
         summary="Second order single-step; one evaluation per step, every other one a half step.",
     ),
     SchedulerSpec(
@@ -234,6 +195,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=lcm_grid,
         latents="vp",
         history=_rows(0),
+        honours=("timesteps",),
         summary="For latent consistency models alone: 2 to 8 steps.",
     ),
     SchedulerSpec(
@@ -243,7 +205,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
         grid=tcd_grid,
         latents="vp",
         history=_rows(0),
-        uses_eta=True,
+        honours=("eta", "timesteps"),
         summary="For trajectory consistency models alone: 2 to 8 steps; eta is their gamma.",
     ),
 )

@@ -28,6 +28,7 @@ SIGMA_SPACINGS: Mapping[str, str] = {
     "exponential": "use_exponential_sigmas",
     "beta": "use_beta_sigmas",
     "lu": "use_lu_lambdas",
+    "flow": "use_flow_sigmas",
 }
 """Ways to respace sigmas, and the setting that switches each on."""
 
@@ -37,9 +38,11 @@ SIGMA_SPACINGS: Mapping[str, str] = {
 _NO_CLIPPING = (
     'Set "clip_sample": false in scheduler_config.json, as Stable Diffusion\'s own files do'
 )
-_FLOW = "Flow matching is not supported"
+_SHIFTING = "Only a fixed flow_shift is supported"
 _beta_schedule = one_of("linear", "scaled_linear", "squaredcos_cap_v2")
-_prediction = one_of("epsilon", "v_prediction", "sample", also={"original_sample": "sample"})
+_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+_prediction = one_of(*_PREDICTIONS, also={"original_sample": "sample"})
+_prediction_or_flow = one_of(*_PREDICTIONS, "flow_prediction", also={"original_sample": "sample"})
 _spacing = one_of("linspace", "leading", "trailing")
 
 _TRAINING: Mapping[str, Setting] = {
@@ -61,9 +64,11 @@ _RESPACING = {
     "sigma_max": Setting(None, optional_positive),
 }
 _FINAL_SIGMA = {"final_sigmas_type": Setting("zero", one_of("zero", "sigma_min"))}
-_NO_FLOW = {
-    "use_flow_sigmas": Setting(False, only(False, _FLOW)),
-    "use_dynamic_shifting": Setting(False, only(False, _FLOW)),
+_FLOW: Mapping[str, Setting] = {
+    "prediction_type": Setting("epsilon", _prediction_or_flow),
+    "use_flow_sigmas": Setting(False, flag),
+    "flow_shift": Setting(1.0, positive),
+    "use_dynamic_shifting": Setting(False, only(False, _SHIFTING)),
 }
 
 
@@ -87,7 +92,7 @@ _DPM_SOLVER = {
     **_RESPACING,
     **_THRESHOLDING,
     **_FINAL_SIGMA,
-    **_NO_FLOW,
+    **_FLOW,
     "solver_order": Setting(2, whole(1, 3)),
     "algorithm_type": Setting(
         "dpmsolver++",
@@ -186,7 +191,7 @@ CLASS_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         **_THRESHOLDING,
         **_ZERO_SNR,
         **_FINAL_SIGMA,
-        **_NO_FLOW,
+        **_FLOW,
         "solver_order": Setting(2, whole(1, 3)),
         "solver_type": Setting(
             "bh2", one_of("bh1", "bh2", also=dict.fromkeys(("midpoint", "heun", "logrho"), "bh2"))
@@ -194,6 +199,7 @@ CLASS_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         "predict_x0": Setting(True, flag),
         "lower_order_final": Setting(True, flag),
         "disable_corrector": Setting((), whole_numbers),
+        "shift_terminal": Setting(None, only(None, _SHIFTING)),
         "solver_p": Setting(None, only(None, "A predictor of another kind is not supported")),
     },
     "DEISMultistepScheduler": {
@@ -201,7 +207,7 @@ CLASS_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         **_spaced("linspace"),
         **_RESPACING,
         **_THRESHOLDING,
-        **_NO_FLOW,
+        **_FLOW,
         "final_sigmas_type": Setting("sigma_min", always("sigma_min")),  # it has no other
         "solver_order": Setting(2, whole(1, 3)),
         "algorithm_type": Setting(

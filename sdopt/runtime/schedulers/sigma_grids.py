@@ -12,8 +12,9 @@ from sdopt.runtime.schedulers.config import SchedulerConfig
 from sdopt.runtime.schedulers.levels import Level, training_sigmas
 from sdopt.runtime.schedulers.options import PlanOptions
 from sdopt.runtime.schedulers.plan import FloatArray
-from sdopt.runtime.schedulers.schedule import Schedule, check_steps
+from sdopt.runtime.schedulers.schedule import Schedule, check_steps, skipped_stages
 from sdopt.runtime.schedulers.spacing import (
+    flow_sigmas,
     respaced_sigmas,
     spaced_timesteps,
     spaced_timesteps_before_zero,
@@ -57,21 +58,34 @@ def dpm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
     """Sigmas at whole timesteps above 0; respaced sigmas span the whole training range."""
     check_steps(config, options)
     table = training_sigmas(config)
-    steps, train_steps = options.num_inference_steps, config.num_train_timesteps
+    timesteps, sigmas = _before_zero(config, options, table)
+    final = _final_sigma(config, table)
+    if final > 0 and config.sigma_spacing and config.class_name in _REPEATS_LAST:
+        final = float(sigmas[-1])
+    return _schedule(_Sigmas(timesteps, np.append(sigmas, final)), 1.0, config, options)
+
+
+def _before_zero(config: SchedulerConfig, options: PlanOptions, table: FloatArray) -> _Sigmas:
+    """Return N timesteps and, other than elsewhere, N sigmas."""
+    steps, train_steps = options.steps, config.num_train_timesteps
+    if config.sigma_spacing == "flow":
+        sigmas = flow_sigmas(train_steps, steps, config.flow_shift, config.class_name in _FROM_1)
+        return _Sigmas(np.floor(sigmas * train_steps), sigmas)
     if config.sigma_spacing:
         sigmas = _respaced(config, float(table[0]), float(table[-1]), steps)
-        timesteps = _whole(timesteps_of(sigmas, table), config)
+        return _Sigmas(_whole(timesteps_of(sigmas, table), config), sigmas)
+    if options.timesteps is not None:
+        timesteps = np.array(options.timesteps, np.float64)
     else:
         clipped = int(np.searchsorted(-np.log(table[::-1]), config.lambda_min_clipped))
         timesteps = spaced_timesteps_before_zero(
             config.timestep_spacing, train_steps, train_steps - clipped, steps, config.steps_offset
         )
-        sigmas = np.interp(timesteps, np.arange(train_steps), table)
-    final = _final_sigma(config, table)
-    if final > 0 and config.sigma_spacing and config.class_name in _REPEATS_LAST:
-        final = float(sigmas[-1])
-    return _schedule(_Sigmas(timesteps, np.append(sigmas, final)), 1.0, options, stages_per_step=1)
+    return _Sigmas(timesteps, np.interp(timesteps, np.arange(train_steps), table))
 
+
+_FROM_1 = ("UniPCMultistepScheduler",)
+"""Classes whose sigmas for flow matching start a millionth below 1, not at 1 - 1 / T."""
 
 _REPEATS_LAST = ("DEISMultistepScheduler", "UniPCMultistepScheduler")
 """Classes whose respaced sigmas, unless they go to 0, end in the last one twice."""
@@ -89,18 +103,34 @@ def _whole(timesteps: FloatArray, config: SchedulerConfig) -> FloatArray:
 def _spaced(config: SchedulerConfig, options: PlanOptions) -> _Sigmas:
     check_steps(config, options)
     table = training_sigmas(config)
-    steps, train_steps = options.num_inference_steps, config.num_train_timesteps
-    timesteps = spaced_timesteps(config.timestep_spacing, train_steps, steps, config.steps_offset)
+    timesteps, sigmas = _given(options, table) or _chosen(config, options, table)
+    if config.timestep_type == "continuous" and config.prediction_type == "v_prediction":
+        timesteps = 0.25 * np.log(sigmas[:-1])
+    return _Sigmas(timesteps, sigmas)
+
+
+def _given(options: PlanOptions, table: FloatArray) -> _Sigmas | None:
+    if options.sigmas is None:
+        return None
+    sigmas = np.array(options.sigmas, np.float64)
+    return _Sigmas(timesteps_of(sigmas[:-1], table), sigmas)
+
+
+def _chosen(config: SchedulerConfig, options: PlanOptions, table: FloatArray) -> _Sigmas:
+    steps, train_steps = options.steps, config.num_train_timesteps
+    if options.timesteps is not None:
+        timesteps = np.array(options.timesteps, np.float64)
+    else:
+        timesteps = spaced_timesteps(
+            config.timestep_spacing, train_steps, steps, config.steps_offset
+        )
     sigmas = np.interp(timesteps, np.arange(train_steps), table)
     if config.interpolation_type == "log_linear":
         sigmas = np.exp(np.linspace(np.log(table[-1]), np.log(table[0]), steps + 1))
     if config.sigma_spacing:
         sigmas = _respaced(config, float(sigmas[-1]), float(sigmas[0]), steps)
         timesteps = timesteps_of(sigmas, table)
-    sigmas = np.append(sigmas, _final_sigma(config, table))[: steps + 1]
-    if config.timestep_type == "continuous" and config.prediction_type == "v_prediction":
-        timesteps = 0.25 * np.log(sigmas[:-1])
-    return _Sigmas(timesteps, sigmas)
+    return _Sigmas(timesteps, np.append(sigmas, _final_sigma(config, table))[: steps + 1])
 
 
 def _respaced(config: SchedulerConfig, low: float, high: float, steps: int) -> FloatArray:
@@ -133,19 +163,25 @@ def _exploding(
     """Build a schedule whose latents start at the scale of the highest sigma."""
     highest = float(grid.sigmas.max())
     scale = math.hypot(highest, 1) if config.timestep_spacing == "leading" else highest
-    return _schedule(grid, scale, options, stages_per_step)
+    return _schedule(grid, scale, config, options, stages_per_step)
 
 
 def _schedule(
-    grid: _Sigmas, init_noise_sigma: float, options: PlanOptions, stages_per_step: int
+    grid: _Sigmas,
+    init_noise_sigma: float,
+    config: SchedulerConfig,
+    options: PlanOptions,
+    stages_per_step: int = 1,
 ) -> Schedule:
-    cut = options.skipped_steps * stages_per_step
-    levels = [Level.from_sigma(float(sigma)) for sigma in grid.sigmas[cut:]]
+    timesteps = tuple(float(t) for t in grid.timesteps)
+    cut = skipped_stages(timesteps, config, options, stages_per_step)
+    level = Level.from_flow if config.sigma_spacing == "flow" else Level.from_sigma
+    levels = [level(float(sigma)) for sigma in grid.sigmas[cut:]]
     return Schedule(
-        timesteps=tuple(float(t) for t in grid.timesteps[cut:]),
+        timesteps=timesteps[cut:],
         levels=tuple(levels[:-1]),
         moves=tuple(pairwise(levels)),
         init_noise_sigma=init_noise_sigma,
-        full_steps=len(grid.timesteps) // stages_per_step + (stages_per_step - 1),
-        skipped=options.skipped_steps,
+        full_steps=len(timesteps) // stages_per_step + (stages_per_step - 1),
+        skipped=cut // stages_per_step,
     )

@@ -86,6 +86,25 @@ def respaced_sigmas(kind: str, sigma_min: float, sigma_max: float, steps: int) -
     return sigmas
 
 
+def flow_sigmas(train_steps: int, steps: int, shift: float, from_1: bool) -> FloatArray:
+    """Space N noise scales s of flow matching, x = (1 - s) x0 + s ε, and shift them towards noise.
+
+    Args:
+        train_steps: T, number of training timesteps.
+        steps: N.
+        shift: Factor of the odds s / (1 - s) (Esser et al. 2024, equation 23).
+        from_1: From a millionth below 1 down to above 1 / T, else from 1 - 1 / T down to above 0.
+
+    Returns:
+        (steps,) scales, falling.
+    """
+    ramp = np.linspace(1, 1 / train_steps, steps + 1)
+    sigmas = ramp[:-1] if from_1 else (1 - ramp)[:0:-1]
+    sigmas = shift * sigmas / (1 + (shift - 1) * sigmas)
+    sigmas[0] -= 1e-6 if from_1 else 0
+    return sigmas
+
+
 def timesteps_of(sigmas: FloatArray, table: FloatArray) -> FloatArray:
     """Find the timesteps of ``sigmas`` by interpolation of log sigma in the training ``table``."""
     return np.interp(np.log(sigmas), np.log(table), np.arange(len(table)))

@@ -11,7 +11,7 @@ from sdopt.errors import InvalidValueError
 from sdopt.runtime.schedulers.config import SchedulerConfig
 from sdopt.runtime.schedulers.levels import Level, alpha_bars
 from sdopt.runtime.schedulers.options import PlanOptions
-from sdopt.runtime.schedulers.schedule import Schedule, check_steps
+from sdopt.runtime.schedulers.schedule import Schedule, check_steps, skipped_stages
 from sdopt.runtime.schedulers.spacing import spaced_timesteps
 
 _CLEAN = Level.from_alpha_bar(1.0)
@@ -22,15 +22,15 @@ def ddim_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
 
     That is the next timestep for leading spacing alone. diffusers does the same for the others.
     """
-    timesteps = _spaced(config, options)[options.skipped_steps :]
+    timesteps = _begun(_spaced(config, options), config, options)
     table = _Table(config)
-    jump = config.num_train_timesteps // options.num_inference_steps
+    jump = config.num_train_timesteps // options.steps
     return _schedule(timesteps, table, [(table[t], table[t - jump]) for t in timesteps], options)
 
 
 def ddpm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
     """Timesteps t, each moving to the next one, and the last to no noise."""
-    timesteps = _spaced(config, options)[options.skipped_steps :]
+    timesteps = _begun(_spaced(config, options), config, options)
     table = _Table(config)
     moves = list(pairwise([*(table[t] for t in timesteps), _CLEAN]))
     return _schedule(timesteps, table, moves, options)
@@ -43,9 +43,9 @@ def pndm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
     repeats the first move, so the later ones start a step too low. diffusers does the same.
     """
     spaced = _spaced(config, options)
-    timesteps = [*spaced[:2], *spaced[1:]][options.skipped_steps :]
+    timesteps = _begun([*spaced[:2], *spaced[1:]], config, options)
     table = _Table(config)
-    jump = config.num_train_timesteps // options.num_inference_steps
+    jump = config.num_train_timesteps // options.steps
     moves = [(table[t], table[t - jump]) for t in timesteps]
     if len(moves) > 1:
         moves[1] = (table[timesteps[1] + jump], table[timesteps[1]])
@@ -54,7 +54,7 @@ def pndm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
 
 def lcm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
     """N of the timesteps that the model was distilled on, each moving to the next one."""
-    timesteps = _distilled(config, options)[options.skipped_steps :]
+    timesteps = _begun(_distilled(config, options), config, options)
     table = _Table(config)
     moves = list(pairwise([*(table[t] for t in timesteps), _CLEAN]))
     return _schedule(timesteps, table, moves, options)
@@ -62,7 +62,7 @@ def lcm_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
 
 def tcd_grid(config: SchedulerConfig, options: PlanOptions) -> Schedule:
     """As for LCM, but down to timestep 0, each move by way of timestep (1 - eta) t'."""
-    timesteps = _distilled(config, options)[options.skipped_steps :]
+    timesteps = _begun(_distilled(config, options), config, options)
     table = _Table(config)
     targets = [*timesteps[1:], 0]
     # In float32, because diffusers' product is, and the next lower timestep is one ulp away.
@@ -95,16 +95,21 @@ def _schedule(
         moves=tuple(moves),
         detours=tuple(detours),
         init_noise_sigma=1.0,
-        full_steps=options.num_inference_steps,
-        skipped=options.skipped_steps,
+        full_steps=options.steps,
     )
+
+
+def _begun(timesteps: list[int], config: SchedulerConfig, options: PlanOptions) -> list[int]:
+    return timesteps[skipped_stages(timesteps, config, options) :]
 
 
 def _spaced(config: SchedulerConfig, options: PlanOptions) -> list[int]:
     """Space whole timesteps, and refuse those that the training table does not have."""
+    if options.timesteps is not None:
+        return list(options.timesteps)
     check_steps(config, options)
     steps, train_steps, offset = (
-        options.num_inference_steps,
+        options.steps,
         config.num_train_timesteps,
         config.steps_offset,
     )
@@ -123,7 +128,9 @@ def _spaced(config: SchedulerConfig, options: PlanOptions) -> list[int]:
 
 def _distilled(config: SchedulerConfig, options: PlanOptions) -> list[int]:
     """Pick N timesteps, evenly by index, from those of the distillation (Luo et al. 2023)."""
-    steps, original = options.num_inference_steps, config.original_inference_steps
+    if options.timesteps is not None:
+        return list(options.timesteps)
+    steps, original = options.steps, config.original_inference_steps
     check_steps(config, options)
     if steps > original:
         raise InvalidValueError(

@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from sdopt.errors import UnknownNameError
 from sdopt.pipeline import Pipeline
-from sdopt.runtime.request import GenerationRequest, RequestOptions
+from sdopt.runtime.request import GenerationRequest
+from sdopt.runtime.request_options import RequestOptions
 from sdopt.serve.job import Job
 from sdopt.serve.service import PictureService
 

@@ -54,9 +54,7 @@ def test_every_setting_of_diffusers_is_known_or_without_effect(class_name: str) 
         "sample_max_value",  # belong to thresholding and clipping, which are refused
         "dynamic_thresholding_ratio",
         "clip_sample_range",
-        "flow_shift",  # belong to flow matching, which is refused
-        "time_shift_type",
-        "shift_terminal",
+        "time_shift_type",  # belongs to dynamic shifting, which is refused
         "timestep_spacing",  # of LCM and TCD, which space by their distillation
         "steps_offset",
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from sdopt.errors import RequestError
 from sdopt.runtime.schedulers import compile_plan
+from tests.runtime.schedulers.tracing import deviation, in_double, replay
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -30,7 +30,7 @@ def test_trailing_spacing_always_has_as_many_steps_as_asked_for() -> None:
 
 
 def test_lms_in_image_to_image_starts_with_an_empty_history(
-    stock: Any, replay: Callable[[Any], Any], deviation: Callable[[Any, Any], float]
+    stock: Any,
 ) -> None:
     """diffusers picks the order by the index in the full schedule, and lacks the history for it."""
     theirs = stock.trace("LMSDiscreteScheduler", BETAS, 10, strength=0.5)
@@ -56,20 +56,70 @@ def test_kdpm2_renoises_to_the_level_that_the_latents_are_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "config"),
+    ("scheduler", "config", "steps"),
     [
-        ("unipc", {"solver_type": "bh1"}),
-        ("unipc", {"predict_x0": False}),
-        ("unipc", {"lower_order_final": False}),
-        ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver"}),
-        ("dpmpp_2m", {"timestep_spacing": "leading", "num_train_timesteps": 10}),
+        ("UniPCMultistepScheduler", {"solver_type": "bh1"}, 10),
+        ("UniPCMultistepScheduler", {"predict_x0": False}, 10),
+        ("UniPCMultistepScheduler", {"lower_order_final": False}, 10),
+        ("DPMSolverMultistepScheduler", {"timestep_spacing": "leading"}, 1000),
+        (
+            "DDIMScheduler",
+            {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False},
+            10,
+        ),
     ],
 )
 def test_what_is_not_a_number_in_diffusers_is_an_error(
-    scheduler: str, config: dict[str, Any]
+    scheduler: str, config: dict[str, Any], steps: int, stock: Any
 ) -> None:
+    if steps < 1000:  # that many take long to trace
+        assert not np.isfinite(stock.trace(scheduler, {**BETAS, **config}, steps).latents).all()
     with pytest.raises(RequestError):
-        compile_plan({**BETAS, **config}, 10, scheduler=scheduler)
+        compile_plan({**BETAS, **config}, steps, scheduler=scheduler)
+
+
+def test_what_diffusers_refuses_is_an_error(stock: Any) -> None:
+    config = {**BETAS, "algorithm_type": "dpmsolver"}
+    with pytest.raises(ValueError, match="is not supported for `algorithm_type` dpmsolver"):
+        stock.trace("DPMSolverMultistepScheduler", config, 10)
+    with pytest.raises(RequestError):
+        compile_plan(config, 10, scheduler="DPMSolverMultistepScheduler")
+
+
+def test_zero_signal_with_epsilon_is_an_error(stock: Any) -> None:
+    """Where diffusers gives numbers, they reach 4096, and say nothing about the picture."""
+    config = {**BETAS, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    assert np.abs(stock.trace("EulerDiscreteScheduler", config, 10).latents).max() > 4000
+    with pytest.raises(RequestError):
+        compile_plan(config, 10, scheduler="euler")
+
+
+def test_kdpm2_ancestral_takes_large_steps(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers takes the root of a difference that float32 rounds below 0."""
+    config = {**BETAS, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+    name = "KDPM2AncestralDiscreteScheduler"
+    assert np.isnan(stock.trace(name, config, 2).latents).any()
+    with monkeypatch.context() as patch, in_double(patch) as double:
+        exact = double.trace(name, config, 2)
+    ours = replay(compile_plan(config, 2, scheduler=name))
+    assert deviation(ours.latents, exact.latents) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "PNDMScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+    ],
+)
+def test_sample_prediction_works_for_all(scheduler: str, stock: Any) -> None:
+    """That it is right is seen in test_scheduler_numerics.py: a sure model ends at its picture."""
+    config = {**BETAS, "prediction_type": "sample", "skip_prk_steps": True}
+    with pytest.raises((ValueError, NotImplementedError), match="prediction_type"):
+        stock.trace(scheduler, config, 5)
+    assert compile_plan(config, 5, scheduler=scheduler).stages >= 5
 
 
 def test_repeated_timesteps_are_steps_of_their_own() -> None:
@@ -88,3 +138,22 @@ def test_a_file_that_does_not_mention_clipping_means_none() -> None:
     silent = compile_plan(BETAS, 10, scheduler="ddim")
     explicit = compile_plan({**BETAS, "clip_sample": False}, 10, scheduler="ddim")
     assert np.array_equal(silent.updates, explicit.updates)
+
+
+def test_what_is_handed_over_is_blended_at_its_own_level() -> None:
+    """diffusers blends the clean image into latents that are still noisy."""
+    plan = compile_plan(BETAS, 10, scheduler="euler", denoising_end=0.8)
+    assert list(plan.renoise[-1]) == [1, plan.sigmas[-1]]
+    assert plan.sigmas[-1] > 0.1
+
+
+def test_sigmas_of_a_respacing_configuration_are_refused() -> None:
+    """diffusers ignores the configuration's spacing there."""
+    with pytest.raises(RequestError):
+        compile_plan(BETAS, scheduler="euler_karras", sigmas=[10.0, 1.0, 0.0])
+
+
+def test_unipc_takes_no_sigmas() -> None:
+    """diffusers takes them for flow matching alone."""
+    with pytest.raises(RequestError):
+        compile_plan(BETAS, scheduler="unipc", sigmas=[10.0, 1.0, 0.0])

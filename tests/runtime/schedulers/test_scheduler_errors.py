@@ -148,9 +148,7 @@ def test_clip_sample_is_refused_by_name() -> None:
         ("ddpm", {"clip_sample": False, "variance_type": "learned"}),
         ("ddpm", {"clip_sample": False, "variance_type": "learned_range"}),
         ("dpmpp_2m", {"variance_type": "learned_range"}),
-        ("dpmpp_2m", {"use_flow_sigmas": True}),
         ("PNDMScheduler", {"skip_prk_steps": False}),
-        ("euler", {"prediction_type": "flow_prediction"}),
         ("euler", {"beta_schedule": "sigmoid"}),
         ("euler", {"timestep_spacing": "random"}),
         ("euler", {"timestep_spacing": None}),
@@ -168,6 +166,57 @@ def test_known_settings_with_unsupported_values(scheduler: str, setting: dict[st
     with pytest.raises(UnsupportedSchedulerConfigError) as error:
         compile_plan(setting, 10, scheduler=scheduler)
     assert str(error.value).startswith("Scheduler setting ")
+
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "setting", "message"),
+    [
+        (
+            "dpmpp_2m",
+            {"use_flow_sigmas": True},
+            "prediction_type='epsilon' is not supported. "
+            "It is flow_prediction where use_flow_sigmas is true.",
+        ),
+        (
+            "unipc",
+            {"prediction_type": "flow_prediction"},
+            "prediction_type='flow_prediction' is not supported. "
+            "It is not flow_prediction where use_flow_sigmas is false.",
+        ),
+        (
+            "unipc",
+            {**FLOW, "predict_x0": False, "final_sigmas_type": "sigma_min"},
+            "prediction_type='flow_prediction' is not supported. "
+            "It is epsilon, v_prediction or sample for solvers that integrate epsilon. "
+            'Set "algorithm_type": "dpmsolver++", or "predict_x0": true.',
+        ),
+        (
+            "dpmpp_2m",
+            {**FLOW, "final_sigmas_type": "sigma_min"},
+            "final_sigmas_type='sigma_min' is not supported. It is zero where use_flow_sigmas is "
+            "true. The lowest sigma of the betas says nothing about flow matching.",
+        ),
+        (
+            "unipc",
+            {**FLOW, "use_dynamic_shifting": True},
+            "use_dynamic_shifting=True is not supported. It is only supported as False. "
+            "Only a fixed flow_shift is supported.",
+        ),
+        (
+            "euler",
+            {"prediction_type": "flow_prediction"},
+            "prediction_type='flow_prediction' is not supported. "
+            "It is one of epsilon, v_prediction, sample.",
+        ),
+    ],
+)
+def test_flow_matching(scheduler: str, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedSchedulerConfigError) as error:
+        compile_plan(setting, 10, scheduler=scheduler)
+    assert str(error.value) == f"Scheduler setting {message}"
 
 
 def test_distilled_models_know_their_steps() -> None:

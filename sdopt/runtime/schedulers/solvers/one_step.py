@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+from sdopt.runtime.schedulers.levels import Level
+from sdopt.runtime.schedulers.plan import FloatArray
 from sdopt.runtime.schedulers.solvers.stage import Draw, Stage, State
 
 
 def ddim(stage: Stage, _state: State, draw: Draw) -> State:
     """Denoising diffusion implicit models (Song et al. 2021, equations 12 and 16)."""
-    now, then, eta = stage.now, stage.then, stage.eta
+    now, then, eta = stage.now, stage.then, stage.options.eta
     x0, epsilon = stage.prediction
     spread = eta * then.s / now.s * math.sqrt(1 - (now.alpha / then.alpha) ** 2)
     x = then.alpha * x0 + math.sqrt(then.s**2 - spread**2) * epsilon
@@ -33,10 +35,27 @@ def ddpm(stage: Stage, state: State, draw: Draw) -> State:
     return (x + math.sqrt(variance) * draw(),)
 
 
-def euler(stage: Stage, state: State, _draw: Draw) -> State:
-    """Euler's method on dx/dσ = ε (Karras et al. 2022, algorithm 2 without churn)."""
+def euler(stage: Stage, state: State, draw: Draw) -> State:
+    """Euler's method on dx/dσ = ε (Karras et al. 2022, algorithm 2)."""
     (x,) = state
-    return (x + (stage.then.sigma - stage.now.sigma) * stage.prediction.epsilon,)
+    churn = stage.options.churn
+    share = churn.share(stage.now.sigma, stage.schedule.full_steps) if churn else 0.0
+    if churn is None or share == 0:
+        return (x + (stage.then.sigma - stage.now.sigma) * stage.prediction.epsilon,)
+    raised = Level.from_sigma(stage.now.sigma * (1 + share))
+    spread = math.sqrt(raised.sigma**2 - stage.now.sigma**2)
+    return (_euler_from(stage, x + churn.s_noise * spread * draw(), raised),)
+
+
+def _euler_from(stage: Stage, x: FloatArray, raised: Level) -> FloatArray:
+    """Take Euler's step from a raised level with the output that the model gave below it.
+
+    Algorithm 2 runs the model on the raised sample; diffusers, and so this, on the sample before.
+    The output is read at the raised level, but a v output, as in diffusers, at its own.
+    """
+    read_at = stage.now if stage.config.prediction_type == "v_prediction" else raised
+    x0 = stage.predict(read_at.alpha * x, stage.model_output, read_at).x0
+    return x + (stage.then.sigma - raised.sigma) / raised.sigma * (x - x0)
 
 
 def euler_ancestral(stage: Stage, state: State, draw: Draw) -> State:
@@ -64,7 +83,7 @@ def tcd(stage: Stage, _state: State, draw: Draw) -> State:
     then, via = stage.then, stage.schedule.detours[stage.index]
     x0, epsilon = stage.prediction
     x = via.alpha * x0 + via.s * epsilon
-    if stage.eta == 0 or stage.is_last:
+    if stage.options.eta == 0 or stage.is_last:
         return (x,)
     ratio = then.alpha / via.alpha
     return (ratio * x + math.sqrt(1 - ratio**2) * draw(),)

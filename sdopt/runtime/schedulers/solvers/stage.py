@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sdopt.runtime.schedulers.config import SchedulerConfig
 from sdopt.runtime.schedulers.levels import Level
+from sdopt.runtime.schedulers.options import PlanOptions
 from sdopt.runtime.schedulers.plan import FloatArray
 from sdopt.runtime.schedulers.prediction import Prediction, predict
 from sdopt.runtime.schedulers.schedule import Schedule
@@ -25,7 +26,7 @@ class Stage:
         index: Evaluations before this one. The history is empty at 0.
         schedule: The whole run.
         config: The scheduler's settings.
-        eta: The request's eta.
+        options: The request's side of the plan.
         model_output: What the model answered.
         prediction: The same, read as x0 and epsilon at this stage's level.
     """
@@ -33,7 +34,7 @@ class Stage:
     index: int
     schedule: Schedule
     config: SchedulerConfig
-    eta: float
+    options: PlanOptions
     model_output: FloatArray
     prediction: Prediction
 

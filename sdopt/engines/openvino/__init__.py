@@ -1,0 +1,6 @@
+"""Everything that sdopt knows about OpenVINO."""
+
+from sdopt.engines.openvino.backend import footprint, offer, stored_key
+from sdopt.engines.openvino.engine import OpenVinoEngine
+
+__all__ = ["OpenVinoEngine", "footprint", "offer", "stored_key"]

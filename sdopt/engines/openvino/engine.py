@@ -1,0 +1,102 @@
+"""A component that OpenVINO runs, bound to host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdopt.bundle.tensors import TensorSpec
+from sdopt.engines.buffers import check_buffers
+from sdopt.engines.contract import Array, Call
+from sdopt.engines.openvino.backend import Backend, reason
+from sdopt.engines.openvino.exact import PREFIX
+from sdopt.engines.options import EngineOptions, Model
+from sdopt.errors import EngineExecutionError
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+
+class OpenVinoEngine:
+    """A component that OpenVINO runs. See :class:`sdopt.engines.contract.Engine`.
+
+    Attributes:
+        precision: What it computes in.
+    """
+
+    def __init__(self, model: Model, options: EngineOptions | None = None) -> None:
+        """Compile a graph, or load what was compiled before.
+
+        Raises:
+            MissingDependencyError: openvino is not installed.
+            ProviderUnavailableError: The device or the precision is not there.
+            EngineError: The graph cannot be compiled.
+        """
+        options = options or EngineOptions()
+        self.name = model.name
+        backend = Backend(options)
+        self.precision = backend.precision
+        self._compiled = backend.open(model)
+        self.inputs = tuple(map(_spec, self._compiled.inputs))
+        outputs = map(_spec, self._compiled.outputs)
+        self.outputs = tuple(spec for spec in outputs if not spec.name.startswith(PREFIX))
+
+    def bind(self, buffers: Mapping[str, Array]) -> Call:
+        """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
+        from openvino import Tensor
+
+        check_buffers(self.name, buffers, self.inputs, self.outputs)
+        request = self._compiled.create_infer_request()
+        for name, buffer in buffers.items():
+            request.set_tensor(name, Tensor(np.asarray(_Shared(buffer)), shared_memory=True))
+        return _BoundCall(self.name, request, tuple(buffers.values()))
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        check_buffers(self.name, arrays, self.inputs, ())
+        try:
+            found = self._compiled.create_infer_request().infer(arrays)
+        except RuntimeError as error:
+            raise EngineExecutionError(self.name, reason(error)) from error
+        return {spec.name: np.array(found[spec.name]) for spec in self.outputs}
+
+
+class _BoundCall:
+    """Runs an infer request on bound buffers, which it keeps alive."""
+
+    __slots__ = ("_buffers", "_name", "_request")
+
+    def __init__(self, name: str, request: ov.InferRequest, buffers: tuple[Array, ...]) -> None:
+        self._name, self._request, self._buffers = name, request, buffers
+
+    def __call__(self) -> None:
+        try:
+            self._request.infer(share_outputs=True)  # without copies of the outputs
+        except RuntimeError as error:
+            raise EngineExecutionError(self._name, reason(error)) from error
+
+
+class _Shared:
+    """The same memory for OpenVINO, which takes no array that is read-only, not even for an input.
+
+    It writes to none of them.
+    """
+
+    def __init__(self, array: Array) -> None:
+        place, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (place, False)}
+
+
+def _spec(port: Any) -> TensorSpec:
+    shape = tuple(d.get_length() if d.is_static else "?" for d in port.get_partial_shape())
+    return TensorSpec(_name(port), np.dtype(port.element_type.to_dtype()).name, shape)
+
+
+def _name(port: Any) -> str:
+    """Return the graph's own name: compiling may have added names of tensors merged into this."""
+    own = port.get_node().get_friendly_name().removesuffix("/sink_port_0")
+    names: set[str] = port.get_names()
+    return own if own in names else min(names)

@@ -1,0 +1,55 @@
+"""What an engine is opened with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sdopt.bundle.bundle import Bundle
+from sdopt.engines.store import EngineStore
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A component as it lies on disk.
+
+    Attributes:
+        name: The component's name, for messages.
+        path: Its ONNX file.
+        sha256: Of graph and weights together; empty where it is not known. What is built from a
+            model without one is not stored.
+        precision: What the graph computes in, ``"fp32"`` or ``"fp16"``.
+    """
+
+    name: str
+    path: Path
+    sha256: str = ""
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, bundle: Bundle, name: str) -> Model:
+        """Describe a component of a bundle.
+
+        Raises:
+            ManifestError: The bundle has no component of this name.
+        """
+        precision = bundle.component(name).precision
+        return cls(name, bundle.component_path(name), bundle.component_sha256(name), precision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How a component is loaded.
+
+    Attributes:
+        device: ``"cpu"``, ``"gpu"`` (Intel) or ``"cuda"`` (NVIDIA).
+        precision: What to compute in, such as ``"bf16"``; None for the fastest that the backend
+            has on this device.
+        threads: Threads within one operator; None leaves it to the backend (one per core).
+        store: Where built engines are kept.
+    """
+
+    device: str = "cpu"
+    precision: str | None = None
+    threads: int | None = None
+    store: EngineStore = field(default_factory=EngineStore)

@@ -1,0 +1,80 @@
+"""A UNet that knows one timestep per call, used as one that has a timestep for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sdopt.bundle.tensors import TensorSpec
+from sdopt.engines.contract import Array, Call, Engine
+
+_TIMESTEP = "timestep"
+_SPEC = TensorSpec(_TIMESTEP, "float32", ("batch",))
+
+
+def has_timestep_per_row(unet: Engine) -> bool:
+    """Say whether a UNet takes float32 timesteps with one value per row."""
+    spec = _timestep(unet)
+    return spec.dtype == _SPEC.dtype and len(spec.shape) == 1 and not isinstance(spec.shape[0], int)
+
+
+class RowTimesteps:
+    """Calls such a UNet once where all rows are at one timestep, and row by row otherwise.
+
+    `sdopt import` rewrites the graph instead, which serves rows at different steps in one call.
+    See :class:`sdopt.engines.contract.Engine`.
+    """
+
+    def __init__(self, unet: Engine) -> None:
+        self._unet, self.name, self.precision = unet, unet.name, unet.precision
+        spec = _timestep(unet)
+        self._dtype, self._shape = spec.dtype, tuple(1 for _ in spec.shape)
+        self.inputs = tuple(_SPEC if s.name == _TIMESTEP else s for s in unet.inputs)
+        self.outputs = unet.outputs
+
+    def bind(self, buffers: Mapping[str, Array]) -> Call:
+        """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
+        timesteps = buffers[_TIMESTEP]
+        inner = np.empty(self._shape, self._dtype)
+        together = self._unet.bind({**buffers, _TIMESTEP: inner})
+        alone: list[Call] = []
+
+        def call() -> None:
+            if (timesteps == timesteps[0]).all():
+                inner[...] = timesteps[0]
+                together()
+                return
+            if not alone:
+                alone.extend(self._rows(buffers, inner))
+            for timestep, row in zip(timesteps, alone, strict=True):
+                inner[...] = timestep
+                row()
+
+        return call
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run row by row on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
+        results = [
+            self._unet.run({name: self._row(name, array, row) for name, array in inputs.items()})
+            for row in range(len(inputs[_TIMESTEP]))
+        ]
+        return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+
+    def _rows(self, buffers: Mapping[str, Array], inner: Array) -> list[Call]:
+        count = len(buffers[_TIMESTEP])
+        return [
+            self._unet.bind(
+                {n: inner if n == _TIMESTEP else b[row : row + 1] for n, b in buffers.items()}
+            )
+            for row in range(count)
+        ]
+
+    def _row(self, name: str, array: Array, row: int) -> Array:
+        if name == _TIMESTEP:
+            return np.full(self._shape, array[row], self._dtype)
+        return array[row : row + 1]
+
+
+def _timestep(unet: Engine) -> TensorSpec:
+    return next(spec for spec in unet.inputs if spec.name == _TIMESTEP)

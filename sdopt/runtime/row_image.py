@@ -1,0 +1,66 @@
+"""The picture that a row starts from, and which part of it the row may redraw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdopt.runtime.noise import NoiseStream
+from sdopt.runtime.ports import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What a VAE's encoder makes of a picture: a normal distribution of latents.
+
+    Attributes:
+        mean: (channels, height/8, width/8) float32, in scaled-latent units.
+        std: Its standard deviation, of the same shape and units.
+    """
+
+    mean: FloatArray
+    std: FloatArray
+
+    def sample(self, noise: NoiseStream) -> FloatArray:
+        """Draw latents, as diffusers does; a new array."""
+        drawn = noise.normal((1, *self.mean.shape))[0]
+        return self.mean + self.std * drawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowImage:
+    """A picture in a row's request.
+
+    Attributes:
+        posterior: Of the whole picture; None where nothing of it enters the latents.
+        mask: (height/8, width/8) float32, 1 where the row redraws and 0 where it keeps the picture;
+            None to keep nothing.
+        masked_posterior: Of the picture without what is redrawn, for inpainting: drawn from even
+            where the UNet does not ask for it, because diffusers draws from it.
+        unet_mask: Like ``mask``, for UNets that were trained to be told, together with latents of
+            ``masked_posterior``.
+    """
+
+    posterior: Posterior | None
+    mask: FloatArray | None = None
+    masked_posterior: Posterior | None = None
+    unet_mask: FloatArray | None = None
+
+
+class KnownRegion:
+    """Puts the known part of a picture back into latents, at the noise that they have."""
+
+    def __init__(self, latents: FloatArray, start_noise: FloatArray, mask: FloatArray) -> None:
+        self._latents, self._noise, self._mask = latents, start_noise, mask
+
+    def blend(self, latents: FloatArray, scales: tuple[float, float]) -> None:
+        """Overwrite what is known in ``latents``, (channels, height/8, width/8), in place.
+
+        Args:
+            latents: In the scheduler's own scale.
+            scales: Of the picture and of the start noise, from the plan's ``renoise``.
+        """
+        image_scale, noise_scale = np.float32(scales[0]), np.float32(scales[1])
+        known = image_scale * self._latents + noise_scale * self._noise
+        latents[...] = (1 - self._mask) * known + self._mask * latents

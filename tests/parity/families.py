@@ -1,0 +1,82 @@
+"""Tiny checkpoints of every family on both sides: diffusers' pipeline, and ours on its export.
+
+Tolerance as in test_diffusers_parity.py: another order of summation stays far below one 8-bit level
+but for pixels that lie on a rounding edge.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sdopt
+from sdopt.pipeline import Pipeline
+
+torch = pytest.importorskip("torch", reason="needs sdopt[export]")
+
+ROOT = Path(__file__).parents[2]
+MEAN_TOLERANCE, MAX_TOLERANCE = 0.5, 3
+PROMPT, SEED = "a large red circle on a blue background", 3
+HALF = "sdxl-fp16"
+COMMON = ("sd2", "sd_turbo", "lcm", "sdxl", "sdxl_turbo", "sdxl_refiner", "sd1_inpainting")
+RARE = ("sd2_inpainting", "sdxl_lcm", "sdxl_inpainting")
+
+
+@dataclass
+class Family:
+    """A tiny checkpoint of a family on both sides."""
+
+    checkpoint: Path
+    ours: Pipeline
+    theirs: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        import diffusers
+
+        family = self.ours.bundle.family
+        kind = getattr(
+            diffusers, family.pipeline_classes[0 if family.name != "sdxl_refiner" else 1]
+        )
+        unused = {} if family.pooled else {"safety_checker": None}
+        self.theirs = kind.from_pretrained(
+            self.checkpoint, dtype=torch.float32, local_files_only=True, **unused
+        )
+        self.theirs.set_progress_bar_config(disable=True)
+
+    def difference(self, seed_shift: int = 0, **options: Any) -> Any:
+        """Return how far the two pictures are apart, 0 to 255, pixel by pixel."""
+        ours = np.asarray(self.ours(PROMPT, seed=SEED, **options).images[0])
+        theirs = self._their_picture(SEED + seed_shift, options)
+        assert ours.shape == theirs.shape
+        return np.abs(ours.astype(int) - theirs.astype(int))
+
+    def _their_picture(self, seed: int, options: dict[str, Any]) -> Any:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        if self.ours.bundle.family.name == "sdxl_refiner":
+            options = self._from_noise(generator, options)
+        return np.asarray(self.theirs(PROMPT, generator=generator, **options).images[0])
+
+    def _from_noise(self, generator: Any, options: dict[str, Any]) -> dict[str, Any]:
+        """Make of diffusers' image to image what text to image is: it takes first latents."""
+        height, width = options["height"], options["width"]
+        rest = {name: x for name, x in options.items() if name not in ("height", "width")}
+        self.theirs.scheduler.set_timesteps(options["num_inference_steps"])
+        noise = torch.randn((1, 4, height // 8, width // 8), generator=generator)
+        latents = noise * self.theirs.scheduler.init_noise_sigma
+        image = np.zeros((height, width, 3), np.float32)
+        return {**rest, "image": image, "latents": latents, "strength": 1.0}
+
+
+def exported(folder: Path, names: tuple[str, ...]) -> dict[str, Family]:
+    script = ROOT / "tests" / "export" / "export_families.py"
+    subprocess.run([sys.executable, script, folder, *names], check=True, capture_output=True)
+    return {
+        name: Family(folder / name / "checkpoint", sdopt.load(folder / name / "bundle"))
+        for name in names
+    }
