@@ -21,6 +21,7 @@ from sdopt.errors import InvalidValueError, UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result, Timings
+from sdopt.runtime.image_generator import ImageGenerator, LatentGeometry
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.prompt_checks import check_text
@@ -28,7 +29,6 @@ from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import GenerationRequest, RequestRules
 from sdopt.runtime.request_options import RequestOptions
-from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 
 
@@ -109,7 +109,7 @@ class Pipeline:
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
         self._rules = _rules(bundle, prompts, default_negative_prompt)
-        self._text_to_image = TextToImage(
+        self._generator = ImageGenerator(
             prompts=prompts,
             unet=self._open_unet(),
             encoder=LatentEncoder(
@@ -156,7 +156,7 @@ class Pipeline:
             request: As :meth:`request` returns it.
             previews: Whether each step shall show small approximate pictures.
         """
-        return self._text_to_image.start(request, previews=previews)
+        return self._generator.start(request, previews=previews)
 
     def warmup(
         self, *, height: int | None = None, width: int | None = None, num_images: int = 1
@@ -192,9 +192,9 @@ class Pipeline:
         return result.timings
 
     @property
-    def text_to_image(self) -> TextToImage:
+    def generator(self) -> ImageGenerator:
         """The parts of a generation one by one, for a server that runs many at once."""
-        return self._text_to_image
+        return self._generator
 
     @property
     def concepts(self) -> tuple[Concept, ...]:

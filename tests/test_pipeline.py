@@ -126,7 +126,7 @@ def test_warming_up_runs_every_network_at_every_number_of_pictures() -> None:
     timings = pipeline.warmup(height=64, width=72, num_images=8)
     assert timings.unet_ms > 0
     assert timings.vae_decoder_ms > 0
-    (loop,) = pipeline._text_to_image._loops.values()
+    (loop,) = pipeline._generator._loops.values()
     assert sorted(loop._calls) == [2, 4, 6]  # guided: two rows of the UNet for each picture
 
 

@@ -27,7 +27,7 @@ def finished_picture(
     """
     order = seat.job.order
     with meters.timed("decode"):
-        image = pipeline.text_to_image.picture(latents)
+        image = pipeline.generator.picture(latents)
     settings = order.request.settings(seat.index) | {"model": order.model}
     with meters.timed("write"):
         texts = {"parameters": infotext(settings)}
@@ -45,6 +45,6 @@ def preview(pipeline: Pipeline, seat: Seat, stage: int, denoised: FloatArray) ->
     """
     order = seat.job.order
     png = preview_file(
-        pipeline.text_to_image.preview(denoised), order.request.width, order.request.height
+        pipeline.generator.preview(denoised), order.request.width, order.request.height
     )
     return Preview(seat.index, order.preview_stages.index(stage), png)

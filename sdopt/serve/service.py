@@ -76,9 +76,7 @@ class PictureService:
         if order.model not in self.models:
             raise UnknownNameError("model", order.model, tuple(self.models))
         self.limits.check(order.request)
-        self.limits.check_chunks(
-            self.models[order.model].text_to_image.prompt_chunks(order.request)
-        )
+        self.limits.check_chunks(self.models[order.model].generator.prompt_chunks(order.request))
         if self._draining.is_set():
             self.meters.rejected.labels("shutting_down").inc()
             raise ShuttingDownError
@@ -149,7 +147,7 @@ class PictureService:
     def _encode(self, job: Job) -> None:
         if job.settled:
             return
-        parts, request = self.models[job.order.model].text_to_image, job.order.request
+        parts, request = self.models[job.order.model].generator, job.order.request
         shape = parts.latent_shape(request)
         rows = [
             QueuedRow(index, GroupKey(job.order.model, shape, len(row.prompt_embeds)), row)
@@ -160,7 +158,7 @@ class PictureService:
     # --- on the engine thread ---
 
     def _new_loop(self, key: GroupKey, max_rows: int) -> DenoisingLoop:
-        parts = self.models[key.model].text_to_image
+        parts = self.models[key.model].generator
         return parts.new_loop(key.latent_shape, key.length, max_rows)
 
     def started(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from sdopt.bundle.manifest import Defaults
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Result
+from sdopt.runtime.image_generator import ImageGenerator, LatentGeometry
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.ports import Array, Call, Engine
@@ -19,7 +20,6 @@ from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import RequestRules
 from sdopt.runtime.request_options import RequestOptions
-from sdopt.runtime.text_to_image import LatentGeometry, TextToImage
 from sdopt.runtime.tokenizer import ClipTokenizer
 from tests.runtime.toy_text_encoder import DIM, ENCODING, ToyTextEncoder
 from tests.runtime.toy_unet import ToyUNet
@@ -61,7 +61,7 @@ class Toys:
         encoder = PromptEncoder(
             (ENCODING,), {"tokenizer": TOKENIZER}, {"text_encoder": self.text_encoder}
         )
-        self.text_to_image = TextToImage(
+        self.generator = ImageGenerator(
             prompts=encoder,
             unet=self.unet,
             encoder=LatentEncoder(no_encoder, scaling_factor=1.0, vae_scale_factor=8),
@@ -73,7 +73,7 @@ class Toys:
 
     def __call__(self, prompt: str | list[str], **options: object) -> Result:
         asked: RequestOptions = {"num_inference_steps": 3, "seed": 5, **options}  # type: ignore[typeddict-item]
-        return self.text_to_image.start(RULES.request(prompt, asked), previews=True).result
+        return self.generator.start(RULES.request(prompt, asked), previews=True).result
 
 
 def pixels(result: Result, index: int = 0) -> bytes:
@@ -99,7 +99,7 @@ def test_a_long_negative_prompt_makes_every_picture_long_alone_or_not() -> None:
 def test_steps_and_previews_count_over_all_lengths() -> None:
     toys = Toys(max_rows=2)
     request = RULES.request(["red", LONG, "green"], {"num_inference_steps": 3, "seed": 5})
-    generation = toys.text_to_image.start(request, previews=True)
+    generation = toys.generator.start(request, previews=True)
     steps = list(generation)
     assert [step.completed for step in steps] == [2, 4, 6, 7, 8, 9]
     assert {step.total for step in steps} == {9}
@@ -109,10 +109,10 @@ def test_steps_and_previews_count_over_all_lengths() -> None:
 def test_closing_frees_the_rows() -> None:
     toys = Toys(max_rows=2)
     request = RULES.request([LONG, "red"], {"num_inference_steps": 3, "seed": 5})
-    generation = toys.text_to_image.start(request, previews=False)
+    generation = toys.generator.start(request, previews=False)
     next(generation)
     generation.close()
-    assert all(not loop.rows for loop in toys.text_to_image._loops.values())
+    assert all(not loop.rows for loop in toys.generator._loops.values())
 
 
 def test_a_repeated_prompt_is_not_encoded_again() -> None:
@@ -127,6 +127,6 @@ def test_a_repeated_prompt_is_not_encoded_again() -> None:
 
 def test_embeddings_give_the_picture_of_their_text() -> None:
     toys = Toys()
-    embeds, negative = (toys.text_to_image._prompts.encode(text) for text in (LONG, "blue"))
+    embeds, negative = (toys.generator._prompts.encode(text) for text in (LONG, "blue"))
     given = toys(None, prompt_embeds=embeds, negative_prompt_embeds=negative)  # type: ignore[arg-type]
     assert pixels(given) == pixels(toys(LONG, negative_prompt="blue"))

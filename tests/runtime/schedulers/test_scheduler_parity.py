@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdopt.runtime.schedulers import SCHEDULERS, SchedulerSpec, compile_plan
+from sdopt.runtime.schedulers import SCHEDULERS, Plan, SchedulerSpec, compile_plan
 from sdopt.runtime.schedulers.settings import CLASS_SETTINGS
 from tests.runtime.schedulers.tracing import Diffusers, Trace, deviation, in_double, replay
 
@@ -111,8 +111,8 @@ class Runs:
     def eta(self) -> dict[str, float]:
         return {"eta": 0.7} if "eta" in self.spec.honours else {}
 
-    def ours(self, steps: int, strength: float | None) -> Trace:
-        plan = compile_plan(
+    def plan(self, steps: int, strength: float | None) -> Plan:
+        return compile_plan(
             self.config,
             steps,
             scheduler=self.spec.class_name,
@@ -120,7 +120,9 @@ class Runs:
             task="text_to_image" if strength is None else "image_to_image",
             **self.eta,
         )
-        return replay(plan)
+
+    def ours(self, steps: int, strength: float | None) -> Trace:
+        return replay(self.plan(steps, strength))
 
     def theirs(self, diffusers: Diffusers, steps: int, strength: float | None) -> Trace:
         return diffusers.trace(
@@ -172,14 +174,30 @@ def test_equals_diffusers_in_float64(runs: Runs, double: Diffusers) -> None:
     """Over all of the slow grid the largest deviation of the last latents is 1e-11."""
     for run in runs.chosen:
         theirs, ours = runs.theirs(double, *run), runs.ours(*run)
-        np.testing.assert_allclose(ours.timesteps, theirs.timesteps, rtol=0, atol=1e-6)
+        lost = lost_digits(runs.spec, runs.plan(*run))
+        np.testing.assert_allclose(
+            ours.timesteps, theirs.timesteps, rtol=0, atol=1e-6 + 1000 * lost
+        )
         np.testing.assert_array_equal(ours.noisy, theirs.noisy)
-        assert deviation(ours.inputs, theirs.inputs) < 1e-9
+        assert deviation(ours.inputs, theirs.inputs) < 1e-9 + lost
         assert deviation(ours.latents, theirs.latents) < 1e-9
         if theirs.denoised is not None:
             assert deviation(ours.denoised, theirs.denoised) < 1e-9
         if not runs.spec.name.startswith("kdpm2"):
             assert deviation(ours.renoised, theirs.renoised) < 1e-9
+
+
+def lost_digits(spec: SchedulerSpec, plan: Plan) -> float:
+    """Return the relative error of diffusers' ``sigma_down`` in float64, 0 where it has none.
+
+    Its ancestral KDPM2 takes sigma_down² as σ'² - sigma_up², which is σ'²·(σ'/σ)²: so the rounding
+    of σ'² counts (σ/σ')² times. Only cosine betas have steps so large that it shows. sigma_down
+    decides where the midpoint lies; ours comes without a difference.
+    """
+    if spec.name != "kdpm2_ancestral":
+        return 0.0
+    sigmas = plan.sigmas[:-1:2]
+    return float(np.finfo(np.float64).eps * np.max((sigmas[:-1] / sigmas[1:]) ** 2, initial=0.0))
 
 
 def stock_tolerance(config: Mapping[str, Any], steps: int) -> float:
@@ -204,10 +222,10 @@ def test_equals_stock_diffusers(
     """
     for run in runs.chosen:
         theirs, ours = runs.theirs(stock, *run), runs.ours(*run)
-        assert_timesteps(runs.case, ours, theirs)
-        if np.isnan(theirs.latents).any():
+        if np.isnan(theirs.timesteps).any() or np.isnan(theirs.latents).any():
             assert runs.spec.name == "kdpm2_ancestral"  # see test_scheduler_deviations.py
             continue
+        assert_timesteps(runs.case, ours, theirs)
         error = deviation(ours.latents[-1:], theirs.latents[-1:])
         if error >= stock_tolerance(runs.config, run[0]):
             with monkeypatch.context() as patch, in_double(patch) as double:

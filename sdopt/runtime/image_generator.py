@@ -43,7 +43,7 @@ class LatentGeometry:
         return self.channels, height // self.vae_scale_factor, width // self.vae_scale_factor
 
 
-class TextToImage:
+class ImageGenerator:
     """Carries requests out over the engines of one bundle, one request at a time.
 
     The pictures of a request share the loop's rows as they become free, so a request may ask for
