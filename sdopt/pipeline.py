@@ -17,6 +17,7 @@ from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
+from sdopt.engines.staged import on_host
 from sdopt.errors import InvalidValueError, UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
@@ -239,7 +240,8 @@ class Pipeline:
         )
 
     def _open(self, component: str) -> Engine:
-        return open_engine(self.engine, Model.of(self.bundle, component), self._options)
+        opened = open_engine(self.engine, Model.of(self.bundle, component), self._options)
+        return on_host(opened)
 
     def _open_unet(self) -> Engine:
         unet = self._open("unet")

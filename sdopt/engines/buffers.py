@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from sdopt.bundle.tensors import TensorSpec
-from sdopt.engines.contract import Array
+from sdopt.engines.contract import Buffer
 from sdopt.errors import EngineExecutionError
 
 
 def check_buffers(
     name: str,
-    buffers: Mapping[str, Array],
+    buffers: Mapping[str, Buffer],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
 ) -> None:
@@ -38,13 +40,18 @@ def check_buffers(
             raise EngineExecutionError(name, f"The buffer for {specs[tensor]} has {given}")
 
 
-def _fits(buffer: Array, spec: TensorSpec) -> bool:
+def _fits(buffer: Buffer, spec: TensorSpec) -> bool:
     return (
-        buffer.flags.c_contiguous
+        _contiguous(buffer)
         and buffer.dtype == spec.dtype
-        and buffer.ndim == len(spec.shape)
+        and len(buffer.shape) == len(spec.shape)
         and all(
             isinstance(want, str) or want == have
             for want, have in zip(spec.shape, buffer.shape, strict=True)
         )
     )
+
+
+def _contiguous(buffer: Buffer) -> bool:
+    """Say whether a buffer is C-contiguous, as every buffer is that is no array."""
+    return not isinstance(buffer, np.ndarray) or buffer.flags.c_contiguous

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,41 @@ from sdopt.bundle.tensors import TensorSpec
 Array = NDArray[np.generic]
 
 
+class Buffer(Protocol):
+    """Memory of a device, contiguous, with a shape and a type. On the host: a NumPy array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One size per dimension."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Buffer:
+        """Return a view of consecutive rows along the first axis: the same memory, not a copy."""
+        ...
+
+
+class Reading(Protocol):
+    """A copy of a buffer on its way to the host."""
+
+    def array(self) -> Array:
+        """Wait for the copy, and for nothing that was submitted after it; return it.
+
+        Raises:
+            EngineExecutionError: What was submitted before it failed.
+        """
+        ...
+
+
 class Call(Protocol):
     """A run of an engine on buffers that were bound once.
 
@@ -20,10 +55,13 @@ class Call(Protocol):
     """
 
     def __call__(self) -> None:
-        """Run, and return when the outputs are in their buffers.
+        """Submit the run; on the host, return when the outputs are in their buffers.
+
+        A device does what it is given in the order in which it is given: uploads, calls, copies
+        and reads. So nobody has to wait between two of them.
 
         Raises:
-            EngineExecutionError: The backend failed.
+            EngineExecutionError: The backend failed, or refused the call.
         """
 
 
@@ -35,6 +73,8 @@ class Engine(Protocol):
         inputs: What the graph takes.
         outputs: What the graph gives.
         precision: What it computes in, such as ``"fp32"`` or ``"bf16"``.
+        device: Where its buffers lie. Engines that were opened alike share one device, so that a
+            buffer can be the output of one and the input of another.
     """
 
     name: str
@@ -42,12 +82,15 @@ class Engine(Protocol):
     outputs: tuple[TensorSpec, ...]
     precision: str
 
-    def bind(self, buffers: Mapping[str, Array]) -> Call:
+    @property
+    def device(self) -> Device: ...  # noqa: D102 - see above
+
+    def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind every input, and the outputs that are wanted, to buffers of their exact shapes.
 
         Args:
-            buffers: C-contiguous arrays by tensor name, of the dtypes of ``inputs`` and
-                ``outputs``. An output must share no memory with an input.
+            buffers: Buffers of the engine's device by tensor name, C-contiguous, of the dtypes of
+                ``inputs`` and ``outputs``. An output must share no memory with an input.
 
         Returns:
             A call that keeps the buffers alive.
@@ -67,18 +110,40 @@ class Engine(Protocol):
 
 
 class Device(Protocol):
-    """Where buffers lie, and how arrays get there and back."""
+    """Where buffers lie, and how arrays get there and back.
 
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+    Uploads, copies, reads and calls happen in the order in which they are submitted, and may
+    return before they have happened.
+
+    Attributes:
+        is_host: Whether buffers are NumPy arrays, so that NumPy can compute on them.
+    """
+
+    @property
+    def is_host(self) -> bool: ...  # noqa: D102 - see above
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Buffer:
         """Return a new buffer of undefined content."""
         ...
 
-    def upload(self, array: Array, buffer: Array) -> None:
-        """Copy a host array into a buffer of the same shape and type."""
+    def upload(self, array: Array, buffer: Buffer) -> None:
+        """Copy a host array into a buffer of the same shape and type.
+
+        The array may be changed as soon as this returns: a device that copies later keeps a copy
+        of it (in page-locked memory) until then.
+        """
         ...
 
-    def download(self, buffer: Array, out: Array) -> None:
-        """Copy a buffer into a host array of the same shape and type."""
+    def copy(self, source: Buffer, target: Buffer) -> None:
+        """Copy a buffer into another of the same shape and type on the same device."""
+        ...
+
+    def download(self, buffer: Buffer, out: Array) -> None:
+        """Copy a buffer into a host array of the same shape and type; return when it is there."""
+        ...
+
+    def read(self, buffer: Buffer) -> Reading:
+        """Begin to copy a buffer, as it is after what was submitted so far, into a new array."""
         ...
 
     def synchronize(self) -> None:
@@ -86,5 +151,10 @@ class Device(Protocol):
         ...
 
     def capture(self, call: Call) -> Call:
-        """Return a call that replays ``call`` with less overhead where the device can."""
+        """Return a call that replays ``call`` with less overhead where the device can.
+
+        Args:
+            call: Makes engine calls on bound buffers, and copies between buffers. It has run
+                before, and submits the same each time. It does not run now.
+        """
         ...

@@ -9,7 +9,8 @@ import numpy as np
 
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.buffers import check_buffers
-from sdopt.engines.contract import Array, Call
+from sdopt.engines.contract import Array, Buffer, Call
+from sdopt.engines.host import HOST, host_arrays
 from sdopt.engines.memory import Footprint
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
@@ -39,7 +40,10 @@ class OnnxRuntimeEngine:
 
     Attributes:
         precision: What the graph computes in: ONNX Runtime changes nothing about it.
+        device: The host.
     """
+
+    device = HOST
 
     def __init__(self, model: Model, options: EngineOptions | None = None) -> None:
         """Load a graph with its weights.
@@ -56,16 +60,16 @@ class OnnxRuntimeEngine:
         self.inputs = tuple(map(_spec, self._session.get_inputs()))
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
 
-    def bind(self, buffers: Mapping[str, Array]) -> Call:
+    def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
         check_buffers(self.name, buffers, self.inputs, self.outputs)
-        binding = self._session.io_binding()
+        arrays, binding = host_arrays(self.name, buffers), self._session.io_binding()
         for spec in self.inputs:
-            binding.bind_input(spec.name, *_place(buffers[spec.name]))
+            binding.bind_input(spec.name, *_place(arrays[spec.name]))
         for spec in self.outputs:
-            if spec.name in buffers:
-                binding.bind_output(spec.name, *_place(buffers[spec.name]))
-        return _BoundCall(self.name, self._session, binding, tuple(buffers.values()))
+            if spec.name in arrays:
+                binding.bind_output(spec.name, *_place(arrays[spec.name]))
+        return _BoundCall(self.name, self._session, binding, tuple(arrays.values()))
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""

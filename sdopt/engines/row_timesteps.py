@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from sdopt.bundle.tensors import TensorSpec
-from sdopt.engines.contract import Array, Call, Engine
+from sdopt.engines.contract import Array, Buffer, Call, Engine
+from sdopt.engines.host import HOST, host_arrays
+from sdopt.engines.staged import on_host
 
 _TIMESTEP = "timestep"
 _SPEC = TensorSpec(_TIMESTEP, "float32", ("batch",))
@@ -24,20 +26,25 @@ class RowTimesteps:
 
     `sdopt import` rewrites the graph instead, which serves rows at different steps in one call.
     See :class:`sdopt.engines.contract.Engine`.
+
+    Attributes:
+        device: The host, where timesteps are compared.
     """
 
+    device = HOST
+
     def __init__(self, unet: Engine) -> None:
-        self._unet, self.name, self.precision = unet, unet.name, unet.precision
+        self._unet, self.name, self.precision = on_host(unet), unet.name, unet.precision
         spec = _timestep(unet)
         self._dtype, self._shape = spec.dtype, tuple(1 for _ in spec.shape)
         self.inputs = tuple(_SPEC if s.name == _TIMESTEP else s for s in unet.inputs)
         self.outputs = unet.outputs
 
-    def bind(self, buffers: Mapping[str, Array]) -> Call:
+    def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
-        timesteps = buffers[_TIMESTEP]
-        inner = np.empty(self._shape, self._dtype)
-        together = self._unet.bind({**buffers, _TIMESTEP: inner})
+        arrays = host_arrays(self.name, buffers)
+        timesteps, inner = arrays[_TIMESTEP], np.empty(self._shape, self._dtype)
+        together = self._unet.bind({**arrays, _TIMESTEP: inner})
         alone: list[Call] = []
 
         def call() -> None:
@@ -46,7 +53,7 @@ class RowTimesteps:
                 together()
                 return
             if not alone:
-                alone.extend(self._rows(buffers, inner))
+                alone.extend(self._rows(arrays, inner))
             for timestep, row in zip(timesteps, alone, strict=True):
                 inner[...] = timestep
                 row()
@@ -61,11 +68,11 @@ class RowTimesteps:
         ]
         return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
 
-    def _rows(self, buffers: Mapping[str, Array], inner: Array) -> list[Call]:
-        count = len(buffers[_TIMESTEP])
+    def _rows(self, arrays: Mapping[str, Array], inner: Array) -> list[Call]:
+        count = len(arrays[_TIMESTEP])
         return [
             self._unet.bind(
-                {n: inner if n == _TIMESTEP else b[row : row + 1] for n, b in buffers.items()}
+                {n: inner if n == _TIMESTEP else b[row : row + 1] for n, b in arrays.items()}
             )
             for row in range(count)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,80 @@ Array = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
 
 
+class Buffer(Protocol):
+    """Memory of a device; a NumPy array is one of the host's."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One size per dimension."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Buffer:
+        """Return a view of consecutive rows along the first axis."""
+        ...
+
+
+class Reading(Protocol):
+    """A copy of a buffer on its way to the host."""
+
+    def array(self) -> Array:
+        """Wait for the copy, and return it."""
+        ...
+
+
 class Call(Protocol):
     """Runs on buffers that were bound once."""
 
     def __call__(self) -> None:
-        """Run, and return when the outputs are in their buffers."""
+        """Submit the run; on the host, return when the outputs are in their buffers."""
+
+
+class Device(Protocol):
+    """Where buffers lie. It does what it is given in the order in which it is given."""
+
+    @property
+    def is_host(self) -> bool:
+        """Whether buffers are NumPy arrays."""
+        ...
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Buffer:
+        """Return a new buffer of undefined content."""
+        ...
+
+    def upload(self, array: Array, buffer: Buffer) -> None:
+        """Copy an array, which may be changed at once, into a buffer of its shape and type."""
+        ...
+
+    def copy(self, source: Buffer, target: Buffer) -> None:
+        """Copy a buffer into another of its shape and type."""
+        ...
+
+    def read(self, buffer: Buffer) -> Reading:
+        """Begin to copy a buffer, as it is after what was submitted so far, into a new array."""
+        ...
+
+    def capture(self, call: Call) -> Call:
+        """Return a call that replays one that has run, with less overhead where it can."""
+        ...
 
 
 class Engine(Protocol):
-    """A component that can be bound to buffers."""
+    """A component that can be bound to buffers of its device."""
+
+    @property
+    def device(self) -> Device:
+        """Where its buffers lie."""
+        ...
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -34,7 +99,7 @@ class Engine(Protocol):
         """What the graph gives."""
         ...
 
-    def bind(self, buffers: Mapping[str, Array]) -> Call:
+    def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind every input and the wanted outputs to buffers of their exact shapes."""
         ...
 

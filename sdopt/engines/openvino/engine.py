@@ -9,7 +9,8 @@ import numpy as np
 
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.buffers import check_buffers
-from sdopt.engines.contract import Array, Call
+from sdopt.engines.contract import Array, Buffer, Call
+from sdopt.engines.host import HOST, host_arrays
 from sdopt.engines.openvino.backend import Backend, reason
 from sdopt.engines.openvino.exact import PREFIX
 from sdopt.engines.options import EngineOptions, Model
@@ -24,7 +25,10 @@ class OpenVinoEngine:
 
     Attributes:
         precision: What it computes in.
+        device: The host, also where an Intel GPU computes: OpenVINO carries the arrays there.
     """
+
+    device = HOST
 
     def __init__(self, model: Model, options: EngineOptions | None = None) -> None:
         """Compile a graph, or load what was compiled before.
@@ -43,15 +47,15 @@ class OpenVinoEngine:
         outputs = map(_spec, self._compiled.outputs)
         self.outputs = tuple(spec for spec in outputs if not spec.name.startswith(PREFIX))
 
-    def bind(self, buffers: Mapping[str, Array]) -> Call:
+    def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
         from openvino import Tensor
 
         check_buffers(self.name, buffers, self.inputs, self.outputs)
-        request = self._compiled.create_infer_request()
-        for name, buffer in buffers.items():
-            request.set_tensor(name, Tensor(np.asarray(_Shared(buffer)), shared_memory=True))
-        return _BoundCall(self.name, request, tuple(buffers.values()))
+        arrays, request = host_arrays(self.name, buffers), self._compiled.create_infer_request()
+        for name, array in arrays.items():
+            request.set_tensor(name, Tensor(np.asarray(_Shared(array)), shared_memory=True))
+        return _BoundCall(self.name, request, tuple(arrays.values()))
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
