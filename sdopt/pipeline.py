@@ -84,6 +84,7 @@ class Pipeline:
         bundle: What it runs.
         engine: The name of the engine that runs it.
         engine_reason: Why it is this engine, in words.
+        precisions: What each component computes in, of those that were loaded.
         tokenizer: Turns texts into ``input_ids``.
     """
 
@@ -101,6 +102,7 @@ class Pipeline:
         self._max_rows = max_rows
         choice = choose(engine, self._options.device)
         self.engine, self.engine_reason = choice.engine, choice.reason
+        self.precisions: dict[str, str] = {}
         manifest = bundle.manifest
         check_text("default_negative_prompt", default_negative_prompt)
         tokenizers = {
@@ -241,6 +243,7 @@ class Pipeline:
 
     def _open(self, component: str) -> Engine:
         opened = open_engine(self.engine, Model.of(self.bundle, component), self._options)
+        self.precisions[component] = opened.precision
         return on_host(opened)
 
     def _open_unet(self) -> Engine:

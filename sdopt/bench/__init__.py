@@ -1,1 +1,1 @@
-"""Measure a server the way its users meet it."""
+"""Measure what sdopt does, and how sure each figure is."""

@@ -30,6 +30,9 @@
     │   ├── EngineExecutionError
     │   ├── NonFiniteError                      one row of the denoising loop turned NaN or infinite
     │   └── NonFinitePictureError               latents are finite, and their picture is not
+    ├── BenchError                              what could not be measured
+    │   ├── MeasuringError                      a measured process failed
+    │   └── RecordError                         a file that is no record of a measurement
     ├── MissingDependencyError(ImportError)     names the extra to install
     └── ServerError                             the server cannot take the request, or finish it
         ├── ServerBusyError                     the queue is full
@@ -50,6 +53,7 @@ from sdopt.errors.base import (
     SdoptError,
     unknown_name,
 )
+from sdopt.errors.bench import BenchError, MeasuringError, RecordError
 from sdopt.errors.bundle import (
     BundleError,
     BundleNotFoundError,
@@ -95,6 +99,7 @@ from sdopt.errors.server import (
 )
 
 __all__ = [
+    "BenchError",
     "BundleError",
     "BundleNotFoundError",
     "BundleWriteError",
@@ -110,6 +115,7 @@ __all__ = [
     "InvalidSizeError",
     "InvalidValueError",
     "ManifestError",
+    "MeasuringError",
     "MissingDependencyError",
     "MissingFileError",
     "NonFiniteError",
@@ -118,6 +124,7 @@ __all__ = [
     "ParityError",
     "ProviderUnavailableError",
     "QueueTimeoutError",
+    "RecordError",
     "RequestError",
     "RunTimeoutError",
     "SdoptError",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sdopt.runtime.ports import Call
+
+Listener = Callable[[float, float], None]
+"""Is told when a call began and ended, in seconds of :func:`time.perf_counter`."""
 
 
 @dataclass(slots=True)
@@ -14,9 +18,11 @@ class EngineClock:
 
     Attributes:
         seconds: Spent inside calls so far.
+        listener: Is told of each call, while somebody measures.
     """
 
     seconds: float = 0.0
+    listener: Listener | None = None
 
     def run(self, call: Call) -> None:
         """Run a call and add its time; a call that raises is counted too."""
@@ -24,4 +30,7 @@ class EngineClock:
         try:
             call()
         finally:
-            self.seconds += time.perf_counter() - begin
+            end = time.perf_counter()
+            self.seconds += end - begin
+            if self.listener is not None:
+                self.listener(begin, end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -68,6 +68,16 @@ class ImageGenerator:
         self._image_start = ImageStart(encoder, unet, vae_scale_factor=factor)
         self._loops: OrderedDict[tuple[tuple[int, int, int], int], DenoisingLoop] = OrderedDict()
         self._unet_clock = EngineClock()
+
+    @property
+    def clocks(self) -> Mapping[str, EngineClock]:
+        """What times the calls of each network; "text_encoder" stands for all text encoders."""
+        return {
+            "text_encoder": self._prompts.clock,
+            "vae_encoder": self._encoder.clock,
+            "unet": self._unet_clock,
+            "vae_decoder": self._decoder.clock,
+        }
 
     def start(self, request: GenerationRequest, *, previews: bool) -> Generation:
         """Begin a request; nothing is computed before the first step is asked for."""

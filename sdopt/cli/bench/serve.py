@@ -1,4 +1,4 @@
-"""``sdopt bench``: measure a running server."""
+"""``sdopt bench serve``: measure a running server."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ import time
 import click
 
 
-@click.group("bench")
-def command() -> None:
-    """Measure what sdopt does."""
-
-
-@command.command("serve")
+@click.command("serve")
 @click.argument("url")
 @click.option("--prompt", default="a large red circle on a blue background", show_default=True)
 @click.option("--size", help="WIDTHxHEIGHT.  [default: the bundle's]")
@@ -31,7 +26,7 @@ def command() -> None:
 @click.option("--stream", is_flag=True, help="Ask for partial images, and time the first.")
 @click.option("--check", metavar="BUNDLE", help="Make every picture again alone, and compare.")
 @click.option("--api-key", envvar="SDOPT_API_KEY", help="Of the server.")
-def serve(
+def command(
     *,
     url: str,
     requests: int,

@@ -1,0 +1,97 @@
+"""sdopt's own side of a measurement: a process that loads a bundle and makes pictures.
+
+Run: python -m sdopt.bench.worker, which talks as :mod:`sdopt.bench.peers.talk` says.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdopt.bench.peers.talk import Figures, Load, Make, talk
+
+if TYPE_CHECKING:
+    from sdopt.bench.timeline import Timeline
+    from sdopt.pipeline import Pipeline
+
+PACKAGES = (
+    "sdopt",
+    "numpy",
+    "tokenizers",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+)
+
+
+def importing(setup: Figures) -> Load:
+    """Import the runtime and the backend of the engine that the setup names."""
+    import sdopt.pipeline
+
+    # A backend is imported when its module is asked what it offers.
+    import_module(f"sdopt.engines.{setup['engine']}").offer(setup["device"])
+
+    def load() -> Make:
+        names = ("engine", "device", "precision", "threads", "max_rows")
+        pipeline = sdopt.pipeline.load(setup["bundle"], **{name: setup[name] for name in names})
+        return lambda ask: measured_picture(pipeline, ask)
+
+    return load
+
+
+def measured_picture(pipeline: Pipeline, ask: Mapping[str, Any]) -> Figures:
+    """Make pictures of one prompt, from its text to PNG files in memory.
+
+    Args:
+        pipeline: Nothing else may use it meanwhile.
+        ask: ``prompt`` and ``options`` of a request; ``keep``, a path to write the first picture
+            to, after the timed region.
+
+    Returns:
+        ``wall_s``, ``stages_s``, ``unet_calls_s``, and ``precisions`` by component.
+    """
+    from sdopt.bench.timeline import Timeline, stage_seconds, unet_calls
+
+    timeline = Timeline()
+    with timeline.listening(pipeline.generator.clocks):
+        begin = time.perf_counter()
+        files = _pictures(pipeline, ask, timeline)
+        wall_s = time.perf_counter() - begin
+    if ask.get("keep"):
+        Path(ask["keep"]).write_bytes(files[0])
+    return {
+        "wall_s": wall_s,
+        "stages_s": stage_seconds(timeline.spans),
+        "unet_calls_s": unet_calls(timeline.spans),
+        "precisions": pipeline.precisions,
+    }
+
+
+def _pictures(pipeline: Pipeline, ask: Mapping[str, Any], timeline: Timeline) -> list[bytes]:
+    with timeline.span("request"):
+        request = pipeline.request(ask["prompt"], **ask["options"])
+    result = pipeline.start(request).result
+    with timeline.span("png"):
+        return [_png(image, result.settings(index)) for index, image in enumerate(result.images)]
+
+
+def _png(image: Any, settings: Mapping[str, object]) -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    from sdopt.runtime.images import SETTINGS_KEY
+
+    info, buffer = PngInfo(), io.BytesIO()
+    info.add_itxt(SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
+    image.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    talk(importing, PACKAGES)

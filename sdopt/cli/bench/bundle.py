@@ -1,0 +1,113 @@
+"""``sdopt bench BUNDLE``: where the time of a picture goes, and how sure that is."""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sdopt.cli.engine_options import choosing_engine
+from sdopt.engines.options import EngineOptions
+
+if TYPE_CHECKING:
+    from sdopt.bench.work import Case
+
+
+@click.command("bundle")
+@click.argument("bundle")
+@choosing_engine
+@click.option(
+    "--size", metavar="WxH,…", help="In pixels, such as 512x512,768x768.  [default: the bundle's]"
+)
+@click.option("--steps", metavar="N,…", help="Inference steps.  [default: the bundle's]")
+@click.option(
+    "--batch", default="1", show_default=True, metavar="N,…", help="Pictures denoised together."
+)
+@click.option("--guidance", type=float, metavar="SCALE", help="[default: the bundle's]")
+@click.option("--scheduler", metavar="NAME", help="[default: the bundle's]")
+@click.option(
+    "--runs",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Measured requests of each case in each process.",
+)
+@click.option(
+    "--warmups",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Requests before them.",
+)
+@click.option(
+    "--processes",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Started one after the other, each from nothing. From 3 on they tell how far another "
+    "measurement may be off.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a record."
+)
+def command(
+    *,
+    bundle: str,
+    engine: str,
+    engine_options: EngineOptions,
+    runs: int,
+    warmups: int,
+    processes: int,
+    json_file: Path | None,
+    **what: str | float | None,
+) -> None:
+    """Measure how BUNDLE, a folder or a carried model such as "shapes", makes pictures.
+
+    Every combination of the sizes, steps and batches is measured: from the prompt to a PNG file
+    in memory, stage by stage.
+    """
+    from sdopt.bench.record import write_record
+    from sdopt.bench.run import Plan, measure
+    from sdopt.bench.text import bench_text
+    from sdopt.bench.work import Amount
+    from sdopt.cli.progress import progress_bar
+
+    plan = Plan(
+        bundle=bundle,
+        engine=engine,
+        options=engine_options,
+        cases=_cases(bundle, what),
+        amount=Amount(processes=processes, warmups=warmups, runs=runs),
+        command=["sdopt", *sys.argv[1:]],
+    )
+    with progress_bar("Starting") as report:
+        record = measure(plan, report)
+    click.echo(bench_text(record))
+    if json_file is not None:
+        write_record(record, json_file)
+
+
+def _cases(bundle: str, what: dict[str, str | float | None]) -> list[Case]:
+    """Return every combination of sizes, steps and batches, with the bundle's own defaults."""
+    from sdopt.bench.work import Case, sizes, whole_numbers
+    from sdopt.bundle.bundle import Bundle
+
+    defaults = Bundle.open(bundle).manifest.defaults
+    pixels = sizes(str(what["size"] or f"{defaults.width}x{defaults.height}"))
+    steps = whole_numbers("steps", str(what["steps"] or defaults.num_inference_steps))
+    batches = whole_numbers("batch", str(what["batch"]))
+    guidance = what["guidance"]
+    return [
+        Case(
+            height=height,
+            width=width,
+            batch=batch,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=float(defaults.guidance_scale if guidance is None else guidance),
+            scheduler=None if what["scheduler"] is None else str(what["scheduler"]),
+        )
+        for (width, height), num_inference_steps, batch in product(pixels, steps, batches)
+    ]

@@ -1,0 +1,32 @@
+"""Something could not be measured, or a record of it cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdopt.errors.base import SdoptError, sentences
+
+
+class BenchError(SdoptError):
+    """Something could not be measured, or a record of it cannot be read."""
+
+
+class RecordError(BenchError):
+    """A file that is no record of a measurement, or says something that none may say."""
+
+    def __init__(self, path: Path, where: str, problem: str) -> None:
+        self.path, self.where, self.problem = path, where, problem
+        super().__init__(
+            sentences(
+                f"{path}, {where}: {problem}",
+                "Records are what `sdopt bench --json FILE` and its sisters write: measure again",
+            )
+        )
+
+
+class MeasuringError(BenchError):
+    """A process that was to be measured ended without its figures."""
+
+    def __init__(self, side: str, detail: str) -> None:
+        self.side, self.detail = side, detail
+        super().__init__(sentences(f"{side} could not be measured", detail))

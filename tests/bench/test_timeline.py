@@ -1,0 +1,72 @@
+"""Which stage a moment belongs to, on a clock that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sdopt.bench.timeline import STAGES, Span, Timeline, stage_seconds, unet_calls
+from sdopt.runtime.clock import EngineClock
+
+REQUEST = [
+    Span("request", 0.0, 1.0),
+    Span("text_encoder", 1.5, 2.0),
+    Span("text_encoder", 2.25, 3.0),
+    Span("unet", 4.0, 14.0),
+    Span("unet", 14.5, 20.0),
+    Span("unet", 20.5, 26.0),
+    Span("vae_decoder", 26.25, 30.0),
+    Span("vae_decoder", 30.5, 34.0),
+    Span("png", 35.0, 36.0),
+]
+
+
+def test_every_moment_belongs_to_a_stage() -> None:
+    stages = stage_seconds(REQUEST)
+    assert stages == {
+        "request": 1.0,
+        "tokenizer": 0.75,
+        "text_encoder": 1.25,
+        "unet_first": 10.0,
+        "unet_rest": 11.0,
+        "scheduler": 2.25,
+        "vae_decoder": 7.25,
+        "pixels": 1.5,
+        "png": 1.0,
+    }
+    assert sum(stages.values()) == 36.0
+    assert list(stages) == [stage for stage in STAGES if stage in stages]
+    assert unet_calls(REQUEST) == (10.0, 5.5, 5.5)
+
+
+@pytest.mark.parametrize("lost", ["vae_decoder", "png"])
+def test_a_lost_stage_shows_in_the_sum(lost: str) -> None:
+    """A gap that no stage explains is not given to one that happens to lie beside it."""
+    stages = stage_seconds([span for span in REQUEST if span.name != lost])
+    assert sum(stages.values()) < 0.98 * 36.0
+
+
+def test_a_kept_prompt_has_no_tokens() -> None:
+    stages = stage_seconds([Span("request", 0, 1), Span("unet", 2, 3), Span("vae_decoder", 3, 4)])
+    assert stages == {"request": 1, "unet_first": 1, "scheduler": 1, "vae_decoder": 1}
+
+
+def test_engine_calls_are_stamped_while_it_listens() -> None:
+    clocks = {"unet": EngineClock(), "vae_decoder": EngineClock()}
+    timeline = Timeline()
+    with timeline.listening(clocks):
+        clocks["unet"].run(lambda: None)
+        clocks["vae_decoder"].run(lambda: None)
+    clocks["unet"].run(lambda: None)
+    assert [span.name for span in timeline.spans] == ["unet", "vae_decoder"]
+    assert all(span.seconds >= 0 for span in timeline.spans)
+    assert clocks["unet"].seconds > timeline.spans[0].seconds
+
+
+def test_a_block_is_stamped_with_the_given_clock() -> None:
+    times: Iterator[float] = iter([1.0, 3.5])
+    timeline = Timeline(lambda: next(times))
+    with timeline.span("png"):
+        pass
+    assert timeline.spans == [Span("png", 1.0, 3.5)]
