@@ -144,7 +144,7 @@ class ImageGenerator:
                     running[loop.admit(row_request)] = index
                 advanced = len(running)
                 report = loop.step(previews=tuple(running) if previews else ())
-                shown = {running[row]: self.preview(x) for row, x in report.previews.items()}
+                shown = {running[p.row]: self.preview(p.denoised) for p in report.previews}
                 for row, error in report.failed:
                     del running[row]
                     raise error

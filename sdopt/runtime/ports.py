@@ -40,7 +40,7 @@ class Buffer(Protocol):
 class Reading(Protocol):
     """A copy of a buffer on its way to the host."""
 
-    def array(self) -> Array:
+    def array(self) -> NDArray[Any]:
         """Wait for the copy, and return it."""
         ...
 

@@ -47,12 +47,27 @@ class RowImage:
     masked_posterior: Posterior | None = None
     unet_mask: FloatArray | None = None
 
+    @property
+    def unet_channels(self) -> int:
+        """How many channels the UNet is given beside the latents."""
+        if self.masked_posterior is None or self.unet_mask is None:
+            return 0
+        return 1 + len(self.masked_posterior.mean)
 
+
+@dataclass(frozen=True, slots=True)
 class KnownRegion:
-    """Puts the known part of a picture back into latents, at the noise that they have."""
+    """Puts the known part of a picture back into latents, at the noise that they have.
 
-    def __init__(self, latents: FloatArray, start_noise: FloatArray, mask: FloatArray) -> None:
-        self._latents, self._noise, self._mask = latents, start_noise, mask
+    Attributes:
+        latents: (channels, height/8, width/8) float32, of the picture.
+        start_noise: Of the same shape, what the row began with.
+        mask: (height/8, width/8) float32, 1 where the row redraws and 0 where it is known.
+    """
+
+    latents: FloatArray
+    start_noise: FloatArray
+    mask: FloatArray
 
     def blend(self, latents: FloatArray, scales: tuple[float, float]) -> None:
         """Overwrite what is known in ``latents``, (channels, height/8, width/8), in place.
@@ -62,5 +77,5 @@ class KnownRegion:
             scales: Of the picture and of the start noise, from the plan's ``renoise``.
         """
         image_scale, noise_scale = np.float32(scales[0]), np.float32(scales[1])
-        known = image_scale * self._latents + noise_scale * self._noise
-        latents[...] = (1 - self._mask) * known + self._mask * latents
+        known = image_scale * self.latents + noise_scale * self.start_noise
+        latents[...] = (1 - self.mask) * known + self.mask * latents

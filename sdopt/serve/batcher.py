@@ -193,7 +193,7 @@ class Batcher:
         finished = [(before[row], row.latents) for row in report.finished]
         for job in [job for job, claim in self._claims.items() if claim == _Claim(deque())]:
             del self._claims[job]
-        previews = [(before[row], row.stage, shown) for row, shown in report.previews.items()]
+        previews = [(before[p.row], p.stage, p.denoised) for p in report.previews]
         lost = {row for row, _ in report.failed}
         advanced = [seat for row, seat in before.items() if row not in lost]
         return Outcome(key, batch, tuple(advanced), tuple(finished), tuple(previews), tuple(failed))
