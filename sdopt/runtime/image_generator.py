@@ -13,7 +13,6 @@ from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timings
-from sdopt.runtime.image_request import ImageRequest
 from sdopt.runtime.image_start import ImageStart
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.latent_encoder import LatentEncoder
@@ -125,7 +124,7 @@ class ImageGenerator:
                 for advanced, shown in steps:
                     completed += advanced
                     yield Step(completed, total, shown)
-        ordered = tuple(_finished(images[i], request.image) for i in range(request.num_images))
+        ordered = tuple(request.finish(images[i]) for i in range(request.num_images))
         return Result(ordered, request.seeds, request, meter.timings())
 
     def _denoise(
@@ -214,11 +213,6 @@ class ImageGenerator:
         while len(self._loops) > _KEPT_LOOPS:
             self._loops.popitem(last=False)
         return loop
-
-
-def _finished(image: Image.Image, start: ImageRequest | None) -> Image.Image:
-    """Put a redrawn area back into the picture that it was cut from, where it was cut."""
-    return image if start is None or start.overlay is None else start.overlay.apply(image)
 
 
 class _Meter:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.input_picture import (
+    MAX_BLUR,
     InputPicture,
     MaskOptions,
     digest,
@@ -66,6 +67,10 @@ class ImageRequest:
     strength: float
     overlay: Overlay | None
     settings: Mapping[str, object]
+
+    def finish(self, redrawn: Image.Image) -> Image.Image:
+        """Return the finished picture: a redrawn area goes back to where it was cut out."""
+        return redrawn if self.overlay is None else self.overlay.apply(redrawn)
 
 
 def open_image(options: Mapping[str, Any]) -> Image.Image | None:
@@ -170,8 +175,8 @@ def _given_mask(options: Mapping[str, Any], image: Image.Image) -> Image.Image:
 def _mask_options(options: Mapping[str, Any]) -> MaskOptions:
     blur, invert = options.get("mask_blur", 0.0), options.get("mask_invert", False)
     padding = options.get("padding_mask_crop")
-    if isinstance(blur, bool) or not isinstance(blur, (int, float)) or not 0 <= blur <= _MAX_BLUR:
-        raise InvalidValueError("mask_blur", blur, f"a number from 0 to {_MAX_BLUR}")
+    if isinstance(blur, bool) or not isinstance(blur, (int, float)) or not 0 <= blur <= MAX_BLUR:
+        raise InvalidValueError("mask_blur", blur, f"a number from 0 to {MAX_BLUR}")
     if not isinstance(invert, bool):
         raise InvalidValueError("mask_invert", invert, "True or False")
     if padding is not None:
@@ -179,9 +184,6 @@ def _mask_options(options: Mapping[str, Any]) -> MaskOptions:
         if padding < 0:
             raise InvalidValueError("padding_mask_crop", padding, "a whole number of at least 0")
     return MaskOptions(blur=float(blur), invert=invert, padding=padding)
-
-
-_MAX_BLUR = 256
 
 
 def _cropped(image: Image.Image, box: Box | None) -> Image.Image:

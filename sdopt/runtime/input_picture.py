@@ -20,6 +20,9 @@ from sdopt.runtime.ports import FloatArray
 MAX_PIXELS = 50_000_000
 """Of a picture as it is given; what is resized down afterwards has been decoded in full before."""
 
+MAX_BLUR = 256
+"""Of a mask, in its pixels."""
+
 _READABLE = "a picture that Pillow can read (PNG, JPEG, WebP, ...)"
 
 

@@ -90,6 +90,10 @@ class GenerationRequest:
         """Return the prompt of picture ``index``."""
         return self.prompts[index // self.num_images_per_prompt]
 
+    def finish(self, picture: Image.Image) -> Image.Image:
+        """Return a decoded picture as it is handed out: in the one that it was cut from, if any."""
+        return picture if self.image is None else self.image.finish(picture)
+
     def settings(self, index: int) -> dict[str, object]:
         """Return all that is needed to make picture ``index`` again alone, as JSON data.
 

@@ -27,7 +27,7 @@ def finished_picture(
     """
     order = seat.job.order
     with meters.timed("decode"):
-        image = pipeline.generator.picture(latents)
+        image = order.request.finish(pipeline.generator.picture(latents))
     settings = order.request.settings(seat.index) | {"model": order.model}
     with meters.timed("write"):
         texts = {"parameters": infotext(settings)}

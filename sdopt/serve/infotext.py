@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_PICTURE = {
+    "strength": "Denoising strength",
+    "mask_blur": "Mask blur",
+    "masked_content": "Masked content",
+    "mask_invert": "Mask inverted",
+    "padding_mask_crop": "Masked area padding",
+}
+"""What is said of a picture to start from, where there is one; which one it was is not said."""
+
 
 def infotext(settings: Mapping[str, object]) -> str:
     """Write settings as the text chunk ``parameters``: prompt, negative prompt, then key: value.
@@ -21,6 +30,7 @@ def infotext(settings: Mapping[str, object]) -> str:
         "Eta": settings["eta"],
         "Model": settings["model"],
     }
+    facts |= {title: settings[name] for name, title in _PICTURE.items() if name in settings}
     lines = [str(settings["prompt"])]
     if settings["negative_prompt"]:
         lines.append(f"Negative prompt: {settings['negative_prompt']}")

@@ -23,7 +23,7 @@ class Limits:
         max_pixels: Height times width.
         max_prompt_characters: Of each prompt and negative prompt.
         max_prompt_chunks: Of each prompt and negative prompt, of 75 tokens each.
-        max_body_bytes: Of a request's body.
+        max_input_pixels: Height times width of a picture that is sent.
     """
 
     max_rows: int = 8
@@ -36,7 +36,7 @@ class Limits:
     max_pixels: int = 1024 * 1024
     max_prompt_characters: int = 8000
     max_prompt_chunks: int = 8
-    max_body_bytes: int = 1_000_000
+    max_input_pixels: int = 2048 * 2048
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse a request that asks for more than the server gives to one.

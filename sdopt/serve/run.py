@@ -40,7 +40,6 @@ def serve(bundles: Sequence[str], address: Address, settings: Settings) -> None:
         guards = Guards(
             api_keys=settings.api_keys,
             loopback_only=address.loopback,
-            max_body_bytes=limits.max_body_bytes,
         )
         app = create_app(service, guards)
         _log.info("Serving %s", ", ".join(service.models))

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from sdopt import __version__
-from sdopt.serve.http import errors, health, openai_api, webui_api
+from sdopt.serve.http import errors, health, openai_api, webui_api, webui_lists
 from sdopt.serve.http.docs_page import docs_page
 from sdopt.serve.http.guards import GuardMiddleware, Guards
 from sdopt.serve.http.state import State
@@ -31,13 +31,13 @@ def create_app(service: PictureService, guards: Guards | None = None) -> FastAPI
     """
     app = FastAPI(title="sdopt", version=__version__, docs_url=None, redoc_url=None)
     app.state.sdopt = State(service)
-    for router in (openai_api.router, webui_api.router, health.router):
+    for router in (openai_api.router, webui_api.router, webui_lists.router, health.router):
         app.include_router(router)
     _add_pages(app)
     errors.install(app)
     app.add_middleware(
         GuardMiddleware,
-        guards=guards or Guards(max_body_bytes=service.limits.max_body_bytes),
+        guards=guards or Guards(),
         meters=service.meters,
     )
     return app

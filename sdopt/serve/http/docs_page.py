@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from sdopt.serve.http.fields import Field
-from sdopt.serve.http.openai_fields import OPENAI_FIELDS
-from sdopt.serve.http.webui_fields import WEBUI_FIELDS
+from sdopt.serve.http.openai_fields import OPENAI_EDIT_FIELDS, OPENAI_FIELDS
+from sdopt.serve.http.webui_fields import IMG2IMG_FIELDS, TXT2IMG_FIELDS
 
 _HEAD = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>sdopt: API</title>
@@ -33,8 +33,12 @@ def docs_page(description: Mapping[str, Any]) -> str:
             _table(("", "path", ""), routes),
             "<h2>POST /v1/images/generations</h2>",
             _fields(OPENAI_FIELDS),
+            "<h2>POST /v1/images/edits</h2>",
+            _fields(OPENAI_EDIT_FIELDS),
             "<h2>POST /sdapi/v1/txt2img</h2>",
-            _fields(WEBUI_FIELDS),
+            _fields(TXT2IMG_FIELDS),
+            "<h2>POST /sdapi/v1/img2img</h2>",
+            _fields(IMG2IMG_FIELDS),
             "</body></html>",
         ]
     )

@@ -62,7 +62,9 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         told = str(error.detail)
         message = told if told.endswith(".") else f"{request.method} {request.url.path}: {told}."
-        return answer(request.url.path, message, error.status_code)
+        response = answer(request.url.path, message, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
 
 
 def _first_problem(problems: Sequence[Any]) -> tuple[str | None, str]:

@@ -10,12 +10,12 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sdopt.serve.http.bodies import Bodies, BodyLimits
 from sdopt.serve.http.errors import answer
 from sdopt.serve.meters import Meters
 
@@ -32,12 +32,12 @@ class Guards:
         api_keys: One of them must be sent, if there are any; the page and health need none.
         loopback_only: Whether the Host header must name this machine, against web pages that
             have their own name point here.
-        max_body_bytes: Of the body.
+        bodies: How large bodies may be.
     """
 
     api_keys: tuple[str, ...] = ()
     loopback_only: bool = True
-    max_body_bytes: int = 1_000_000
+    bodies: BodyLimits = field(default_factory=BodyLimits)
 
 
 class GuardMiddleware:
@@ -45,6 +45,7 @@ class GuardMiddleware:
 
     def __init__(self, app: ASGIApp, *, guards: Guards, meters: Meters) -> None:
         self._app, self._guards, self._meters = app, guards, meters
+        self._bodies = Bodies(guards.bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -73,10 +74,11 @@ class GuardMiddleware:
             self._record(scope, status, (time.perf_counter() - begin) * 1e3)
 
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        path, limit = scope["path"], self._guards.max_body_bytes
+        path = scope["path"]
         refusal = self._refusal(path, headers)
         if refusal is None:
-            await self._app(scope, _Body(receive, limit).receive, send)
+            with self._bodies.counted(path, receive) as receiving:
+                await self._app(scope, receiving, send)
             return
         response = answer(path, refusal[1], refusal[0])
         response.headers["Connection"] = "close"
@@ -89,9 +91,8 @@ class GuardMiddleware:
             return 421, "This server answers to localhost only. See --host and --api-keys."
         if guards.api_keys and path not in _OPEN_PATHS and not self._has_key(headers):
             return 401, "The API key is missing or wrong. Send it as: Authorization: Bearer KEY"
-        if length.isdecimal() and int(length) > guards.max_body_bytes:
-            return 413, _too_large(guards.max_body_bytes)
-        return None
+        too_large = self._bodies.too_large(path, length)
+        return None if too_large is None else (413, too_large)
 
     def _has_key(self, headers: Headers) -> bool:
         return _is_one_of(_key(headers.get("authorization", "")), self._guards.api_keys)
@@ -106,24 +107,6 @@ class GuardMiddleware:
             status,
             extra={"request_id": scope["sdopt_request_id"], "ms": round(spent_ms, 2)},
         )
-
-
-class _Body:
-    """Counts a body while it comes in, whatever its headers say."""
-
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self._receive, self._limit, self._left = receive, limit, limit
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise HTTPException(413, _too_large(self._limit))
-        return message
-
-
-def _too_large(limit: int) -> str:
-    return f"The body is larger than {limit} bytes, and may not be."
 
 
 def _request_id(sent: str) -> str:

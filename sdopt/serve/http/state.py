@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from sdopt.errors import UnknownNameError
 from sdopt.pipeline import Pipeline
@@ -15,6 +17,8 @@ from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.request_options import RequestOptions
 from sdopt.serve.job import Job
 from sdopt.serve.service import PictureService
+
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class State:
     service: PictureService
     started_s: int = field(default_factory=lambda: int(time.time()))
     web_ui_jobs: list[Job] = field(default_factory=list)
+    _checking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
     @property
     def default_model(self) -> str:
@@ -58,7 +63,14 @@ class State:
             if isinstance(given.get(name), str):
                 self.service.limits.check_prompt(name, given[name])
         prompt = given.pop("prompt")
-        return await run_in_threadpool(pipeline.request, prompt, **cast(RequestOptions, given))
+        return await self.apart(partial(pipeline.request, prompt, **cast(RequestOptions, given)))
+
+    async def apart(self, action: Callable[[], Found]) -> Found:
+        """Do something off the event loop, of which no more than two are done at once.
+
+        Schedulers are compiled and pictures opened here: each takes a core, and a picture memory.
+        """
+        return await to_thread.run_sync(action, limiter=self._checking)
 
 
 def state_of(request: Request) -> State:

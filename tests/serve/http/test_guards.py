@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sdopt.pipeline import Pipeline
+from sdopt.serve.http.bodies import BodyLimits
 from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import JsonLines
 from sdopt.serve.limits import Limits
@@ -24,7 +25,10 @@ PATH = "/v1/images/generations"
 
 @pytest.fixture(scope="module")
 def locked(pipeline: Pipeline) -> Iterator[Running]:
-    guards = Guards(api_keys=("first", "second"), max_body_bytes=5000)
+    guards = Guards(
+        api_keys=("first", "second"),
+        bodies=BodyLimits(plain_bytes=5000, picture_bytes=20000, together_bytes=30000),
+    )
     yield from run_server(PictureService({"shapes": pipeline}, Limits()), guards)
 
 
@@ -113,8 +117,8 @@ def test_errors_have_the_form_of_their_api(server: Running) -> None:
         "param": None,
         "code": None,
     }
-    status, body, _ = ask(server, "POST", "/sdapi/v1/img2img", "{}")
-    assert (status, body["detail"]) == (404, "POST /sdapi/v1/img2img: Not Found.")
+    status, body, _ = ask(server, "POST", "/sdapi/v1/nothing", "{}")
+    assert (status, body["detail"]) == (404, "POST /sdapi/v1/nothing: Not Found.")
 
 
 def test_requests_are_named_counted_and_logged(

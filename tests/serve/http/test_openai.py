@@ -150,7 +150,7 @@ def test_what_is_refused(
 def test_the_table_says_what_the_code_does(client: openai.OpenAI, field: Any) -> None:
     """A refused field is refused; one without effect changes nothing."""
     if field.verdict == "honoured":
-        from sdopt.serve.http.openai_api import ImagesRequest
+        from sdopt.serve.http.openai_requests import ImagesRequest
 
         assert field.name in ImagesRequest.model_fields
         return

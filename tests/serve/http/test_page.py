@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.serve.conftest import Running
+from tests.serve.http.pictures import drawn
 
 playwright = pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, Page, expect  # noqa: E402
@@ -85,6 +86,37 @@ def test_type_generate_watch_and_reuse(page: Page) -> None:
     expect(figure).to_have_count(2, timeout=60_000)
     sources = [image.get_attribute("src") for image in page.locator("#pictures img").all()]
     assert sources == [made, made]  # the settings give the same file again
+
+
+def test_start_from_a_picture(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "disc.png"
+    drawn(200, 100).save(file)
+    strength = page.get_by_label("Strength")
+    expect(strength).to_be_hidden()
+    page.get_by_label("Start from a picture").set_input_files(file)
+    expect(page.locator("#width")).to_have_value("136")
+    expect(page.locator("#height")).to_have_value("64")
+    fill(page, prompt="a green star", num_inference_steps=8, seed=3)
+    strength.fill("0.5")
+    page.get_by_role("button", name="Generate").click()
+    figure = page.locator("#pictures figure")
+    expect(figure).to_contain_text("seed 3, 136×64, from a picture at strength 0.5")
+    shoot(page, "from a picture")
+    page.get_by_role("button", name="Generate").click()
+    expect(figure).to_have_count(2)
+    sources = [image.get_attribute("src") for image in page.locator("#pictures img").all()]
+    assert sources[0] == sources[1]
+    page.get_by_role("button", name="Remove the picture").click()
+    expect(strength).to_be_hidden()
+    expect(page.locator("#width")).to_have_value("96")
+    figure.first.get_by_role("button", name="Reuse").click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "This one was made from a picture. Choose that picture again."
+    )
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    page.get_by_label("Start from a picture").set_input_files(broken)
+    expect(page.get_by_role("alert")).to_have_text("The picture cannot be read.")
 
 
 def test_cancel(page: Page, server: Running) -> None:

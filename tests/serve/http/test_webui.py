@@ -13,8 +13,8 @@ import webuiapi
 
 from sdopt.pipeline import Pipeline
 from sdopt.serve.http.fields import markdown_table
-from sdopt.serve.http.webui_api import Txt2ImgRequest
-from sdopt.serve.http.webui_fields import WEBUI_FIELDS
+from sdopt.serve.http.webui_fields import TXT2IMG_FIELDS
+from sdopt.serve.http.webui_requests import Txt2ImgRequest
 from tests.conftest import ROOT
 from tests.serve.conftest import Running
 
@@ -91,7 +91,7 @@ def test_what_is_refused(client: webuiapi.WebUIApi, options: dict[str, Any], mes
     assert (status, json.loads(text)["detail"]) == (400, message)
 
 
-@pytest.mark.parametrize("field", WEBUI_FIELDS, ids=lambda field: field.name)
+@pytest.mark.parametrize("field", TXT2IMG_FIELDS, ids=lambda field: field.name)
 def test_the_table_says_what_the_code_does(server: Running, field: Any) -> None:
     import requests
 
@@ -112,9 +112,9 @@ def test_every_field_of_the_client_is_in_the_table() -> None:
     import inspect
 
     sent = set(inspect.signature(webuiapi.WebUIApi.txt2img).parameters) & {
-        *(field.name for field in WEBUI_FIELDS)
+        *(field.name for field in TXT2IMG_FIELDS)
     }
-    known = {field.name for field in WEBUI_FIELDS}
+    known = {field.name for field in TXT2IMG_FIELDS}
     own = {  # handled by the client itself, never sent
         "self", "controlnet_units", "adetailer", "animatediff", "roop", "reactor", "sag",
         "use_deprecated_controlnet", "use_async",
@@ -124,7 +124,7 @@ def test_every_field_of_the_client_is_in_the_table() -> None:
 
 
 def test_the_published_table_is_the_code_s() -> None:
-    assert markdown_table(WEBUI_FIELDS) in (ROOT / "docs" / "api-webui.md").read_text()
+    assert markdown_table(TXT2IMG_FIELDS) in (ROOT / "docs" / "api-webui.md").read_text()
 
 
 def test_progress_and_interrupt(client: webuiapi.WebUIApi) -> None:
