@@ -125,7 +125,8 @@ def _record(options: argparse.Namespace, sides: list[Side]) -> dict[str, object]
     return {
         "what": f"one picture, {options.size}x{options.size}, {options.steps} steps of the "
         "checkpoint's scheduler, guidance 7.5",
-        "method": f"{options.rounds} rounds of one picture each in turn after one warm-up each",
+        "method": f"{options.rounds} rounds of one picture each in turn after one warm-up each, "
+        "a new prompt each time",
         "machine": machine(),
         "versions": versions("onnxruntime", "openvino", "torch", "diffusers", "numpy"),
         "ratios": _ratios(seconds),

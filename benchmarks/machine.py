@@ -12,7 +12,12 @@ def machine() -> dict[str, object]:
     """Describe the machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "niceness": os.nice(0),
+    }
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import resource
 import sys
 import time
 from collections.abc import Callable
 
-PROMPT = "A picture of a puppy"
+PROMPTS = (f"A picture of a puppy with {count} toys" for count in itertools.count())
+"""Another one for each picture: sdopt keeps encoded prompts, and the others encode them again."""
 
 
 def diffusers(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
@@ -54,7 +56,7 @@ def sdopt(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, fl
 
         def picture() -> dict[str, float]:
             timings = pipeline(
-                PROMPT,
+                next(PROMPTS),
                 height=options.size,
                 width=options.size,
                 num_inference_steps=options.steps,
@@ -80,7 +82,7 @@ def _like_diffusers(
 
     def picture() -> dict[str, float]:
         pipeline(  # type: ignore[operator]
-            PROMPT,
+            next(PROMPTS),
             height=options.size,
             width=options.size,
             num_inference_steps=options.steps,
