@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from sdopt.runtime.clock import EngineClock, Listener
 
@@ -45,11 +46,19 @@ _GAPS = {
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that took from ``begin_s`` to ``end_s``, on one clock."""
+    """Something that took from ``begin_s`` to ``end_s``, on one clock.
+
+    Attributes:
+        name: What it was.
+        begin_s: In seconds.
+        end_s: In seconds.
+        waiting: Whether it was a wait for a call that a device had been given before.
+    """
 
     name: str
     begin_s: float
     end_s: float
+    waiting: bool = False
 
     @property
     def seconds(self) -> float:
@@ -85,8 +94,8 @@ class Timeline:
     def _listener(self, name: str) -> Listener:
         return partial(self._add, name)
 
-    def _add(self, name: str, begin_s: float, end_s: float) -> None:
-        self.spans.append(Span(name, begin_s, end_s))
+    def _add(self, name: str, begin_s: float, end_s: float, waiting: bool) -> None:
+        self.spans.append(Span(name, begin_s, end_s, waiting))
 
 
 def stage_seconds(spans: Sequence[Span]) -> dict[str, float]:
@@ -103,21 +112,28 @@ def stage_seconds(spans: Sequence[Span]) -> dict[str, float]:
     def add(stage: str, amount: float) -> None:
         seconds[stage] = seconds.get(stage, 0.0) + amount
 
-    before: Span | None = None
-    for span in spans:
-        if before is not None and (gap := _GAPS.get((before.name, span.name))):
+    for before, span in pairwise(spans):
+        if (gap := _GAPS.get((before.name, span.name))) is not None:
             add(gap, span.begin_s - before.end_s)
-        add(_stage(span.name, "unet_first" in seconds), span.seconds)
-        before = span
+    for span in spans:
+        if span.name != "unet":
+            add(span.name, span.seconds)
+    for number, call_s in enumerate(unet_calls(spans)):
+        add("unet_rest" if number else "unet_first", call_s)
     return {stage: seconds[stage] for stage in STAGES if stage in seconds}
 
 
 def unet_calls(spans: Sequence[Span]) -> tuple[float, ...]:
-    """Return the duration of each UNet call, in seconds."""
-    return tuple(span.seconds for span in spans if span.name == "unet")
+    """Return the duration of each UNet call, in seconds.
 
-
-def _stage(name: str, unet_has_run: bool) -> str:
-    if name != "unet":
-        return name
-    return "unet_rest" if unet_has_run else "unet_first"
+    A device returns from a call at once, and is waited for later: a call's duration is its own
+    span and the waits up to the next call.
+    """
+    calls: list[float] = []
+    for span in spans:
+        if span.name == "unet":
+            if span.waiting and calls:
+                calls[-1] += span.seconds
+            else:
+                calls.append(span.seconds)
+    return tuple(calls)

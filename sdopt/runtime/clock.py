@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from sdopt.runtime.ports import Call
 
-Listener = Callable[[float, float], None]
-"""Is told when a call began and ended, in seconds of :func:`time.perf_counter`."""
+Listener = Callable[[float, float, bool], None]
+"""Is told when a call began and ended, in seconds of :func:`time.perf_counter`, and whether it was
+a wait for what an earlier call had submitted."""
 
 
 @dataclass(slots=True)
@@ -26,6 +27,13 @@ class EngineClock:
 
     def run(self, call: Call) -> None:
         """Run a call and add its time; a call that raises is counted too."""
+        self._time(call, waiting=False)
+
+    def wait(self, wait: Callable[[], object]) -> None:
+        """Wait for what calls have submitted, and add the time likewise."""
+        self._time(wait, waiting=True)
+
+    def _time(self, call: Callable[[], object], *, waiting: bool) -> None:
         begin = time.perf_counter()
         try:
             call()
@@ -33,4 +41,4 @@ class EngineClock:
             end = time.perf_counter()
             self.seconds += end - begin
             if self.listener is not None:
-                self.listener(begin, end)
+                self.listener(begin, end, waiting)

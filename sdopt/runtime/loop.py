@@ -170,7 +170,7 @@ class DenoisingLoop:
         failed: dict[Row, EngineError] = {}
         previews: list[Preview] = []
         for stages, outcome in self._seen(0 if finished else self._arithmetic.lag):
-            self.clock.run(outcome.wait)
+            self.clock.wait(outcome.wait)
             for row in [row for row in stages if row in self._rows and row not in failed]:
                 if not outcome.is_finite(row):
                     failed[row] = NonFiniteError(stages[row] - 1, row.stages)

@@ -40,6 +40,26 @@ def test_every_moment_belongs_to_a_stage() -> None:
     assert unet_calls(REQUEST) == (10.0, 5.5, 5.5)
 
 
+def test_a_wait_belongs_to_the_call_before() -> None:
+    """A device takes a call at once; the host waits for it later."""
+    spans = [
+        Span("unet", 0.0, 0.25),
+        Span("unet", 1.0, 3.0, waiting=True),
+        Span("unet", 3.0, 3.25),
+        Span("unet", 3.5, 6.0, waiting=True),
+        Span("vae_decoder", 6.0, 7.0),
+    ]
+    assert unet_calls(spans) == (2.25, 2.75)
+    stages = stage_seconds(spans)
+    assert stages == {
+        "unet_first": 2.25,
+        "unet_rest": 2.75,
+        "scheduler": 1.0,
+        "vae_decoder": 1.0,
+    }
+    assert sum(stages.values()) == 7.0
+
+
 @pytest.mark.parametrize("lost", ["vae_decoder", "png"])
 def test_a_lost_stage_shows_in_the_sum(lost: str) -> None:
     """A gap that no stage explains is not given to one that happens to lie beside it."""

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("bundle", "serve")
+_COMMANDS = ("bundle", "report", "serve")
 
 
 class _BundleFirst(click.Group):

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a record."
 )
+@click.option(
+    "--html", "html_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a page."
+)
 def command(
     *,
     bundle: str,
@@ -62,6 +65,7 @@ def command(
     warmups: int,
     processes: int,
     json_file: Path | None,
+    html_file: Path | None,
     **what: str | float | None,
 ) -> None:
     """Measure how BUNDLE, a folder or a carried model such as "shapes", makes pictures.
@@ -69,7 +73,11 @@ def command(
     Every combination of the sizes, steps and batches is measured: from the prompt to a PNG file
     in memory, stage by stage.
     """
+    from sdopt.bench.kinds import Found
     from sdopt.bench.record import write_record
+    from sdopt.bench.report.page import page
+    from sdopt.bench.report.sections import sections
+    from sdopt.bench.report.write import TITLE
     from sdopt.bench.run import Plan, measure
     from sdopt.bench.text import bench_text
     from sdopt.bench.work import Amount
@@ -88,6 +96,10 @@ def command(
     click.echo(bench_text(record))
     if json_file is not None:
         write_record(record, json_file)
+    if html_file is not None:
+        html_file.parent.mkdir(parents=True, exist_ok=True)
+        found = [Found(json_file or Path("(not kept)"), record)]
+        html_file.write_text(page(TITLE, sections(found)), encoding="utf-8")
 
 
 def _cases(bundle: str, what: dict[str, str | float | None]) -> list[Case]:

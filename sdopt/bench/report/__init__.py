@@ -1,0 +1,1 @@
+"""Records as pictures and as one page."""
