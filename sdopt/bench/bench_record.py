@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Literal
 
 from sdopt.bench.environment import Environment
@@ -85,8 +86,12 @@ class CaseSamples:
 
     @property
     def unaccounted(self) -> float:
-        """Largest share of a request's wall time that belongs to no stage; dimensionless."""
-        return max(abs(1 - sum(s.stages_s.values()) / s.wall_s) for s in self.samples)
+        """Share of a request's wall time that belongs to no stage, the median; dimensionless.
+
+        A process that loses its core between two stamps loses that time to no stage, so a single
+        request on a crowded machine may be far off.
+        """
+        return median(abs(1 - sum(s.stages_s.values()) / s.wall_s) for s in self.samples)
 
     def summaries(self) -> dict[str, Summary]:
         """Describe each stage, in seconds; for the UNet, each call."""

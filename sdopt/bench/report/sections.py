@@ -88,7 +88,7 @@ def _stages(records: Sequence[BenchRecord]) -> list[Section]:
         whole = summarise([sample.wall_s for sample in row.case.samples])
         rows.append(("whole request", *_cells(whole)))
         note = (
-            f"In no stage: at most {row.case.unaccounted:.2%} of a request. UNet figures are of "
+            f"In no stage: {row.case.unaccounted:.2%} of a request. UNet figures are of "
             "single calls. A percentile with a dash has too few samples for one to lie beyond it."
         )
         title = f"{row.subject}: {row.work}"
