@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, Literal
 
 from sdopt.bench.environment import Environment
+from sdopt.bench.roofline.profile import Roofline
 from sdopt.bench.statistics import Groups, Interval, Summary, repeatability, summarise
 from sdopt.bench.timeline import STAGES
 from sdopt.bench.work import Amount, Case
@@ -156,6 +157,7 @@ class BenchRecord:
         memory: Of each measured process.
         cases: What came of each case.
         left_out: What the timed region does not contain.
+        rooflines: What the machine allows in each case, if it was asked for.
     """
 
     kind: Literal["bench"]
@@ -170,6 +172,7 @@ class BenchRecord:
     memory: tuple[Memory, ...]
     cases: tuple[CaseSamples, ...]
     left_out: tuple[str, ...]
+    rooflines: tuple[Roofline, ...] = ()
 
     def figures(self) -> Mapping[str, Any]:
         """Compute what people want to know. See :meth:`sdopt.bench.record.Record.figures`."""

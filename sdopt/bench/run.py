@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, NamedTuple
 
 from sdopt.bench.bench_record import BenchRecord, CaseSamples, Memory, Sample, Start, Subject
 from sdopt.bench.environment import Environment, device_bytes, environment
 from sdopt.bench.record import now, rounded
+from sdopt.bench.roofline import profile
 from sdopt.bench.sides import RunningSide, Side, running, sdopt_side
 from sdopt.bench.work import PROMPT, Amount, Case
 from sdopt.bundle.bundle import Bundle
@@ -39,6 +40,7 @@ class Plan:
         cases: One or more.
         amount: How often.
         command: The command line, for the record.
+        profile: Whether to measure the machine's limits too, and profile each component.
         prompt: Of every request; each adds a number to it, so that no encoding is kept.
     """
 
@@ -48,6 +50,7 @@ class Plan:
     cases: Sequence[Case]
     amount: Amount
     command: Sequence[str]
+    profile: bool = False
     prompt: str = PROMPT
 
 
@@ -81,7 +84,15 @@ def measure(plan: Plan, report: Report = lambda _, __: None) -> BenchRecord:
     first = _process(side, plan, Amount(processes=1, warmups=1, runs=0), lambda: None)
     told = _teller(plan, report)
     processes = [_process(side, plan, plan.amount, told) for _ in range(plan.amount.processes)]
-    return _record(plan, _Found(bundle, engine, here, made_at), first, processes)
+    record = _record(plan, _Found(bundle, engine, here, made_at), first, processes)
+    if not plan.profile:
+        return record
+    report("Measuring the machine, and profiling", 1.0)
+    looked_at = profile.Subject(
+        bundle=bundle, engine=engine, options=plan.options, precisions=first.precisions
+    )
+    found = profile.rooflines(looked_at, plan.cases)
+    return replace(record, rooflines=found)
 
 
 class _Found(NamedTuple):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sdopt.bench.bench_record import BenchRecord, CaseSamples
+from sdopt.bench.reached import reached, rows_of
+from sdopt.bench.roofline.profile import Node
 from sdopt.bench.statistics import Interval, Summary, summarise
 from sdopt.bench.timeline import STAGES
 
+NODE_HEADINGS = ("most expensive nodes, profiled", "kind", "ms", "share", "10⁹ operations/s")
 _HEADINGS = ("stage", "p50", "p90", "p99", "mean", "spread", "samples", "share")
 
 
@@ -53,6 +56,7 @@ def _lines(record: BenchRecord) -> Iterator[str]:
     for case in record.cases:
         yield ""
         yield from _case_lines(case)
+    yield from _roofline_lines(record)
     yield ""
     yield "Cold start, medians in milliseconds:"
     names = ("interpreter_s", "import_s", "load_s", "first_picture_s", "total_s")
@@ -83,6 +87,29 @@ def _case_lines(case: CaseSamples) -> Iterator[str]:
     yield f"  {case.images_per_s:.3f} pictures per second"
     if outliers := wall.outliers:
         yield f"  {outliers} of {wall.count} requests are outliers; they count in every figure"
+
+
+def _roofline_lines(record: BenchRecord) -> Iterator[str]:
+    for point in reached(rows_of([record])):
+        limit, machine = point.limit, point.roofline.machine
+        yield ""
+        yield (
+            f"{limit.component}, {point.row.work}: {milliseconds(point.seconds)} ms a call, "
+            f"{point.share:.0%} of what the machine allows"
+        )
+        yield (
+            f"  {limit.operations / 1e9:.1f} billion operations at {point.rate / 1e9:.0f} of "
+            f"{machine.product_per_s / 1e9:.0f} per second ({machine.precision}), at least "
+            f"{limit.least_bytes / 1e6:.0f} MB at {machine.copy_bytes_per_s / 1e9:.0f} GB/s: "
+            f"{milliseconds(limit.limit_s)} ms, bound by {limit.bound}"
+        )
+        yield from (f"  {line}" for line in table([NODE_HEADINGS, *map(node_row, limit.nodes)]))
+
+
+def node_row(node: Node) -> tuple[str, ...]:
+    """Lay out a node; the rate is left out where the backend's name does not tell its product."""
+    rate = "-" if node.operations is None else f"{node.operations / node.seconds / 1e9:.0f}"
+    return (node.name, node.kind, milliseconds(node.seconds), f"{node.share:.1%}", rate)
 
 
 def _label(stage: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,15 @@ from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import ProviderUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
-    from sdopt.engines.contract import Engine
+    from sdopt.engines.contract import Array, Engine
     from sdopt.engines.memory import Footprint
+    from sdopt.engines.profiling import NodeTime
 
 AUTO = "auto"
 DEVICES = ("cpu", "gpu", "cuda")
 
-# Each module offers a class (the engine), `offer(device)` and `footprint(precision)`.
+# Each module offers a class (the engine), `offer(device)` and `footprint(precision)`, and may offer
+# `profile(model, options, inputs, runs)`.
 _CLASSES = {"onnxruntime": "OnnxRuntimeEngine", "openvino": "OpenVinoEngine"}
 
 ENGINES: tuple[str, ...] = tuple(_CLASSES)
@@ -77,6 +80,25 @@ def stored_key(engine: str, model: Model, options: EngineOptions) -> EngineKey |
     find = getattr(_module(choose(engine, options.device).engine), "stored_key", None)
     key: EngineKey | None = None if find is None else find(model, options)
     return key
+
+
+def profile(
+    engine: str, model: Model, options: EngineOptions, inputs: Mapping[str, Array], runs: int = 3
+) -> list[NodeTime]:
+    """Run a component under the backend's own profiler, which slows it down.
+
+    Args:
+        engine: A name in :data:`ENGINES`.
+        model: The component.
+        options: How it is loaded.
+        inputs: Arrays by name.
+        runs: How many are profiled, after one that warms up.
+
+    Returns:
+        The nodes that ran, the most expensive first; empty where the backend has no profiler here.
+    """
+    find = getattr(_module(choose(engine, options.device).engine), "profile", None)
+    return [] if find is None else list(find(model, options, inputs, runs))
 
 
 def footprint(engine: str, options: EngineOptions) -> Footprint:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from sdopt.engines.host import HOST, host_arrays
 from sdopt.engines.memory import Footprint
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.profiling import NodeTime, mean_times
 from sdopt.errors import (
     EngineError,
     EngineExecutionError,
@@ -33,6 +37,10 @@ _DTYPES = {
     "tensor(int32)": "int32",
     "tensor(bool)": "bool",
 }
+
+
+_KERNEL = "_kernel_time"
+"""Ends the names of the events in a profile that are runs of nodes."""
 
 
 class OnnxRuntimeEngine:
@@ -99,6 +107,28 @@ class _BoundCall:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime raises a family of unrelated classes
             raise EngineExecutionError(self._name, str(error)) from error
+
+
+def profile(
+    model: Model, options: EngineOptions, inputs: Mapping[str, Array], runs: int
+) -> list[NodeTime]:
+    """Profile runs of a component after one that warms up. See :mod:`sdopt.engines.profiling`."""
+    ort = _import(options.device)
+    settings = _session_options(ort, options)
+    settings.enable_profiling = True
+    with TemporaryDirectory() as folder:
+        settings.profile_file_prefix = str(Path(folder) / "profile")
+        providers = [_PROVIDERS[options.device]]
+        session = ort.InferenceSession(model.path, settings, providers=providers)
+        for _ in range(1 + runs):
+            session.run(None, dict(inputs))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    kernels = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)]
+    measured = kernels[len(kernels) // (1 + runs) :]
+    return mean_times(
+        runs,
+        ((e["name"].removesuffix(_KERNEL), e["args"]["op_name"], e["dur"] / 1e6) for e in measured),
+    )
 
 
 def footprint(precision: str | None) -> Footprint:  # noqa: ARG001 - as every backend's

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sdopt.bench.bench_record import BenchRecord, CaseSamples
+from sdopt.bench.bench_record import CaseSamples
+from sdopt.bench.reached import Row
 from sdopt.bench.report.style import COLOURS, FAINT, INK, dress, name_rows, new_figure, row_height
 from sdopt.bench.statistics import summarise
 from sdopt.bench.timeline import STAGES
@@ -29,36 +29,6 @@ _STAGE_COLOURS = {
     "pixels": "#8a5fb0",
     "png": "#2b9aa0",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One case of one record."""
-
-    record: BenchRecord
-    case: CaseSamples
-
-    @property
-    def name(self) -> str:
-        """What tells it from the other rows, in two lines."""
-        return f"{self.subject}\n{self.work}"
-
-    @property
-    def subject(self) -> str:
-        """What ran."""
-        subject = self.record.subject
-        return f"{subject.bundle}, {subject.engine} {subject.precisions['unet']}"
-
-    @property
-    def work(self) -> str:
-        """What it did."""
-        case = self.case.case
-        return f"{case.width}×{case.height}, {case.num_inference_steps} steps, batch {case.batch}"
-
-
-def rows_of(records: Sequence[BenchRecord]) -> list[Row]:
-    """Return every case of every record."""
-    return [Row(record, case) for record in records for case in record.cases]
 
 
 def stage_bars(rows: Sequence[Row]) -> Figure:

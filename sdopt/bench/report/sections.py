@@ -6,14 +6,22 @@ from collections.abc import Sequence
 
 from sdopt.bench.bench_record import BenchRecord
 from sdopt.bench.kinds import Found
-from sdopt.bench.report.bench_plots import Row, distributions, rows_of, scaling, stage_bars
+from sdopt.bench.reached import Row, reached, rows_of
+from sdopt.bench.report.bench_plots import distributions, scaling, stage_bars
 from sdopt.bench.report.page import Section, Table, environment_rows
+from sdopt.bench.report.roofline_plot import roofline_plot
 from sdopt.bench.report.style import png
 from sdopt.bench.statistics import summarise
-from sdopt.bench.text import milliseconds
+from sdopt.bench.text import NODE_HEADINGS, milliseconds, node_row
 from sdopt.bench.timeline import STAGES
 from sdopt.bench.versions import Comparison
 
+_LIMIT_NOTE = (
+    "A limit is the longer of two times: the operations of all convolutions and matrix products "
+    "at the rate of a product of two large matrices; and weights, inputs and outputs, each moved "
+    "once, at the rate of a copy in memory. Nodes are timed by the backend's own profiler, which "
+    "slows them down."
+)
 _PERCENTILES = ("p50", "p90", "p99", "mean", "spread", "most", "samples", "outliers")
 
 
@@ -27,7 +35,7 @@ def sections(found: Sequence[Found], compared: Sequence[Comparison] = ()) -> lis
     bench = [each.record for each in found if isinstance(each.record, BenchRecord)]
     parts = [_versions(compared)] if compared else []
     if bench:
-        parts += [_overview(bench), *_stages(bench), _starts(bench)]
+        parts += [_overview(bench), *_rooflines(bench), *_stages(bench), _starts(bench)]
     return [*parts, _environments(found)]
 
 
@@ -77,6 +85,39 @@ def _overview_cells(row: Row) -> tuple[str, ...]:
         f"{max(memory.host_bytes for memory in row.record.memory) / 1e9:.2f}",
         f"{len(walls)} in {len(row.case.processes)} processes",
     )
+
+
+def _rooflines(records: Sequence[BenchRecord]) -> list[Section]:
+    points = reached(rows_of(records))
+    if not points:
+        return []
+    headings = ("component", "case", "ms a call", "limit ms", "of the limit", "bound by")
+    rows = [
+        (
+            f"{point.limit.component}, {point.row.subject}",
+            point.row.work,
+            milliseconds(point.seconds),
+            milliseconds(point.limit.limit_s),
+            f"{point.share:.0%}",
+            point.limit.bound,
+        )
+        for point in points
+    ]
+    nodes = [
+        Table(
+            headings=(f"{p.limit.component}, {p.row.subject}, {p.row.work}", *NODE_HEADINGS[1:]),
+            rows=[node_row(node) for node in p.limit.nodes],
+        )
+        for p in points
+    ]
+    return [
+        Section(
+            title="What the machine allows",
+            plots={"roofline": png(roofline_plot(points))},
+            tables=[Table(headings=headings, rows=rows), *nodes],
+            notes=[_LIMIT_NOTE],
+        )
+    ]
 
 
 def _stages(records: Sequence[BenchRecord]) -> list[Section]:

@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     "measurement may be off.",
 )
 @click.option(
+    "--profile",
+    is_flag=True,
+    help="Measure what the machine allows, and tell the most expensive nodes.",
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a record."
 )
 @click.option(
@@ -64,6 +69,7 @@ def command(
     runs: int,
     warmups: int,
     processes: int,
+    profile: bool,
     json_file: Path | None,
     html_file: Path | None,
     **what: str | float | None,
@@ -90,6 +96,7 @@ def command(
         cases=_cases(bundle, what),
         amount=Amount(processes=processes, warmups=warmups, runs=runs),
         command=["sdopt", *sys.argv[1:]],
+        profile=profile,
     )
     with progress_bar("Starting") as report:
         record = measure(plan, report)

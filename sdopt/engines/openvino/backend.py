@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +51,10 @@ class Backend:
             self._store.discard(key, f"OpenVINO cannot load it: {reason(error)}")
         return self._load(self._store.obtain(key, lambda path: self._write(model, path)))
 
+    def profiled(self, model: Model) -> ov.CompiledModel:
+        """Compile a model so that its runs are profiled; slower, and never stored."""
+        return self._compile(model, {"PERF_COUNT": True})
+
     def key(self, model: Model) -> EngineKey | None:
         """Return what a blob of this model depends on; None where none is kept."""
         if not model.sha256 or (self._device == "CPU" and _bytes(model) > _LARGEST_BLOB_BYTES):
@@ -62,12 +68,14 @@ class Backend:
             options={"precision": self.precision, "threads": str(self._threads or "all")},
         )
 
-    def _compile(self, model: Model) -> ov.CompiledModel:
+    def _compile(
+        self, model: Model, more: Mapping[str, object] = MappingProxyType({})
+    ) -> ov.CompiledModel:
         try:
             graph = self._core.read_model(model.path)
             if self.precision != "fp32":
                 keep_exact(graph)
-            return self._core.compile_model(graph, self._device, self._config())
+            return self._core.compile_model(graph, self._device, {**self._config(), **more})
         except RuntimeError as error:
             raise EngineError(
                 f"{model.name}: OpenVINO cannot load {model.path}: {reason(error)}"

@@ -1,0 +1,1 @@
+"""What the machine allows: operations and bytes of a graph against its rates."""

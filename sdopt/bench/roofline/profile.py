@@ -1,0 +1,210 @@
+"""Each component of a bundle beside what the machine allows, and its most expensive nodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sdopt.bench.roofline.graph import GraphWork, Shape, graph_work
+from sdopt.bench.roofline.machine import BYTES, MachineRates, machine_rates
+from sdopt.bench.work import Case
+from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.tensors import TensorSpec
+from sdopt.engines.catalog import profile
+from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.profiling import NodeTime
+
+_SHOWN = 10
+_COMPONENTS = {"unet": "unet_rest", "vae_decoder": "vae_decoder"}
+"""What is looked at, and the stage whose figures are of single calls of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node as the backend ran it.
+
+    Attributes:
+        name: As the backend calls it.
+        kind: The backend's operator and kernel.
+        share: Of the time of all nodes; dimensionless.
+        seconds: Of one run under the profiler.
+        operations: Of the product that it computes; None where it computes none, or where the
+            backend's name does not tell which.
+    """
+
+    name: str
+    kind: str
+    share: float
+    seconds: float
+    operations: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentLimit:
+    """What one call of a component takes at the least.
+
+    Attributes:
+        component: Its name.
+        operations: Multiplications and additions of its products.
+        least_bytes: Weights, inputs and outputs once, in the precision that it computes in.
+        limit_s: The longer of the two: products at the machine's rate, bytes at its bandwidth.
+        bound: Which of the two.
+        nodes: The most expensive ones, by the backend's own profiler.
+    """
+
+    component: str
+    operations: int
+    least_bytes: int
+    limit_s: float
+    bound: str
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofline:
+    """The machine's limits for one case.
+
+    Attributes:
+        case: What it is about.
+        machine: Its rates.
+        components: UNet and VAE decoder.
+    """
+
+    case: Case
+    machine: MachineRates
+    components: tuple[ComponentLimit, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is looked at.
+
+    Attributes:
+        bundle: Opened.
+        engine: A name in the catalog.
+        options: How it is loaded.
+        precisions: What each component computes in.
+    """
+
+    bundle: Bundle
+    engine: str
+    options: EngineOptions
+    precisions: Mapping[str, str]
+
+
+def rooflines(subject: Subject, cases: Sequence[Case]) -> tuple[Roofline, ...]:
+    """Measure the machine, count each component's work, and profile it.
+
+    Raises:
+        MissingDependencyError: onnx is not installed.
+        BenchError: A graph's work cannot be counted.
+    """
+    rates = machine_rates(subject.engine, subject.options, subject.precisions["unet"])
+    return tuple(
+        Roofline(
+            case=case,
+            machine=rates,
+            components=tuple(_limit(subject, name, case, rates) for name in _COMPONENTS),
+        )
+        for case in cases
+    )
+
+
+def stage_of(component: str) -> str:
+    """Return the stage whose figures are of single calls of a component."""
+    return _COMPONENTS[component]
+
+
+def _limit(subject: Subject, name: str, case: Case, rates: MachineRates) -> ComponentLimit:
+    shapes = input_shapes(subject.bundle, name, case)
+    work = graph_work(subject.bundle.component_path(name), shapes)
+    least_bytes = work.elements * BYTES.get(subject.precisions[name], 4)
+    products_s = work.operations / rates.product_per_s
+    bytes_s = least_bytes / rates.copy_bytes_per_s
+    return ComponentLimit(
+        component=name,
+        operations=work.operations,
+        least_bytes=least_bytes,
+        limit_s=max(products_s, bytes_s),
+        bound="products" if products_s > bytes_s else "bytes",
+        nodes=tuple(_nodes(_profiled(subject, name, shapes), work)),
+    )
+
+
+def input_shapes(bundle: Bundle, name: str, case: Case) -> dict[str, Shape]:
+    """Return the shape of each input of a component, for one call in a case.
+
+    The UNet computes a row with and a row without the prompt for each picture; the VAE's decoder
+    runs on one picture at a time. Other inputs have one value or vector per row.
+    """
+    factor = bundle.manifest.vae_scale_factor
+    rows = case.batch * (2 if case.guidance_scale > 1 else 1) if name == "unet" else 1
+    latents = (case.height // factor, case.width // factor)
+    tails = {"sample": latents, "latent_sample": latents, "encoder_hidden_states": (77, 0)}
+    return {
+        spec.name: _shape(spec, rows, tails.get(spec.name, ()))
+        for spec in bundle.component(name).inputs
+    }
+
+
+def _shape(spec: TensorSpec, rows: int, tail: Sequence[int]) -> Shape:
+    """Fill in what varies: first the rows, and at the end what the tail says."""
+    varying = [rows, *[1] * len(spec.shape[1:])][: len(spec.shape)]
+    if tail:
+        varying[-len(tail) :] = tail
+    return tuple(
+        fixed if isinstance(fixed, int) else size
+        for fixed, size in zip(spec.shape, varying, strict=True)
+    )
+
+
+def _profiled(subject: Subject, name: str, shapes: Mapping[str, Shape]) -> list[NodeTime]:
+    rng = np.random.default_rng(0)
+    inputs: dict[str, Any] = {}
+    for spec in subject.bundle.component(name).inputs:
+        if spec.dtype.startswith("int"):
+            inputs[spec.name] = np.ones(shapes[spec.name], spec.dtype)
+        else:
+            inputs[spec.name] = rng.standard_normal(shapes[spec.name]).astype(spec.dtype)
+    return profile(subject.engine, Model.of(subject.bundle, name), subject.options, inputs)
+
+
+def _nodes(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
+    total = sum(node.seconds for node in times)
+    operations = _operations_by_name(work)
+    return [
+        Node(
+            name=node.name,
+            kind=node.kind,
+            share=node.seconds / total,
+            seconds=node.seconds,
+            operations=operations.get(_bare(node.name)) or operations.get(_scope(node.name)),
+        )
+        for node in times[:_SHOWN]
+    ]
+
+
+def _operations_by_name(work: GraphWork) -> dict[str, int]:
+    """Return operations by the names of products, and by scopes that hold a single product.
+
+    A backend that fuses a product with what follows names it after the last node.
+    """
+    products = {product.name: product.operations for product in work.products}
+    scopes = Counter(_scope(name) for name in products)
+    single = {_scope(name): count for name, count in products.items() if scopes[_scope(name)] == 1}
+    return single | products
+
+
+def _bare(name: str) -> str:
+    """Take off what a backend puts behind a name."""
+    for suffix in ("_nchwc", "/MatMulScaleFusion/", "/WithoutBiases"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _scope(name: str) -> str:
+    return _bare(name).rpartition("/")[0]

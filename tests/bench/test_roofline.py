@@ -1,0 +1,150 @@
+"""Operations and bytes counted from graphs, the machine's rates, and the backends' profilers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdopt.bench.roofline import machine
+from sdopt.bench.roofline.graph import graph_work
+from sdopt.bench.roofline.machine import machine_rates
+from sdopt.bench.roofline.profile import Subject, input_shapes, rooflines
+from sdopt.bench.work import Case
+from sdopt.bundle.bundle import Bundle
+from sdopt.engines.options import EngineOptions
+from sdopt.errors import BenchError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the machine with little: what it reaches is not the point here."""
+    monkeypatch.setattr(machine, "_SIZES", (128,))
+    monkeypatch.setattr(machine, "_COPIED_BYTES", 2**22)
+
+
+CASE = Case(height=96, width=96, batch=2, num_inference_steps=2, guidance_scale=3.0)
+
+
+def save(path: Path, nodes: list[object], weights: dict[str, tuple[int, ...]]) -> Path:
+    """Write a graph from ``image`` (N, 3, H, W) to ``out``."""
+    from onnx import TensorProto, helper, numpy_helper
+    from onnx import save as save_model
+
+    constants = {name: np.zeros(shape, np.float32) for name, shape in weights.items()}
+    constants |= {"two": np.array([2, 2], np.int64), "start": np.array([2], np.int64)}
+    constants |= {"end": np.array([4], np.int64), "matrix": np.array([0, -1], np.int64)}
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [image],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), str(path))
+    return path
+
+
+def test_products_are_counted_as_the_textbook_does(tmp_path: Path) -> None:
+    """The second convolution lies behind an arithmetic of shapes: its input is twice as large."""
+    from onnx.helper import make_node
+
+    nodes = [
+        make_node("Conv", ["image", "kernel"], ["a"], "conv", group=3, pads=[1] * 4),
+        make_node("Shape", ["a"], ["shape"], "shape"),
+        make_node("Slice", ["shape", "start", "end"], ["size"], "slice"),
+        make_node("Mul", ["size", "two"], ["doubled"], "mul"),
+        make_node("Slice", ["shape", "zero", "start"], ["front"], "front"),
+        make_node("Concat", ["front", "doubled"], ["sizes"], "concat", axis=0),
+        make_node("Resize", ["a", "", "", "sizes"], ["b"], "resize"),
+        make_node("ConvTranspose", ["b", "back"], ["c"], "transposed"),
+        make_node("Reshape", ["c", "matrix"], ["d"], "flat"),
+        make_node("Gemm", ["d", "right"], ["e"], "gemm", transA=1),
+        make_node("MatMul", ["e", "last"], ["out"], "matmul"),
+    ]
+    weights = {"kernel": (6, 1, 3, 3), "back": (6, 5, 1, 1), "right": (2, 7), "last": (7, 4)}
+    path = tmp_path / "graph.onnx"
+    from onnx import load, numpy_helper
+    from onnx import save as save_model
+
+    model = load(str(save(path, nodes, weights)))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "zero"))
+    save_model(model, str(path))
+    work = graph_work(path, {"image": (2, 3, 4, 8)})
+    flat = 5 * 8 * 16
+    assert {product.name: product.operations for product in work.products} == {
+        "conv": 2 * (2 * 6 * 4 * 8) * 9,
+        "transposed": 2 * (2 * 6 * 8 * 16) * 5,
+        "gemm": 2 * (flat * 7) * 2,
+        "matmul": 2 * (flat * 4) * 7,
+    }
+    assert work.tensors == 2 * 3 * 4 * 8 + flat * 4
+
+
+def test_a_shape_that_depends_on_values_is_refused(tmp_path: Path) -> None:
+    from onnx.helper import make_node
+
+    nodes = [
+        make_node("NonZero", ["image"], ["places"], "nonzero"),
+        make_node("Cast", ["places"], ["numbers"], "cast", to=1),
+        make_node("MatMul", ["last", "numbers"], ["out"], "matmul"),
+    ]
+    path = save(tmp_path / "graph.onnx", nodes, {"last": (4, 4)})
+    with pytest.raises(BenchError) as caught:
+        graph_work(path, {"image": (1, 3, 4, 4)})
+    assert str(caught.value) == (
+        f"{path}: the shapes of numbers, out cannot be found out, so the operations of matmul "
+        "cannot be counted. Measure without --profile."
+    )
+
+
+def test_the_unets_operations_are_torchs(shapes_checkpoint: Path) -> None:
+    """Torch counts the operators that it runs; both count a multiplication and an addition."""
+    torch = pytest.importorskip("torch", reason="needs sdopt[export]")
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
+    from torch.utils.flop_counter import FlopCounterMode
+
+    unet = UNet2DConditionModel.from_pretrained(shapes_checkpoint / "unet")
+    unet.set_attn_processor(AttnProcessor())  # torch does not count fused attention on the CPU
+    bundle = Bundle.open("shapes")
+    inputs = input_shapes(bundle, "unet", CASE)
+    assert inputs == {
+        "sample": (4, 4, 12, 12),
+        "timestep": (4,),
+        "encoder_hidden_states": (4, 77, 128),
+    }
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        unet(*(torch.zeros(shape) for shape in inputs.values()))
+    counted = graph_work(bundle.component_path("unet"), inputs).operations
+    assert counted == pytest.approx(counter.get_total_flops(), rel=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_every_component_stands_beside_its_limit(engine: str) -> None:
+    pytest.importorskip(engine)
+    precisions = dict.fromkeys(("unet", "vae_decoder"), "fp32")
+    options = EngineOptions(precision="fp32")
+    subject = Subject(
+        bundle=Bundle.open("shapes"), engine=engine, options=options, precisions=precisions
+    )
+    (found,) = rooflines(subject, [CASE])
+    assert found.machine.product_per_s > 1e9
+    assert found.machine.copy_bytes_per_s > 1e8
+    assert [limit.component for limit in found.components] == ["unet", "vae_decoder"]
+    for limit in found.components:
+        assert len(limit.nodes) == 10
+        seconds = [node.seconds for node in limit.nodes]
+        assert seconds == sorted(seconds, reverse=True)
+        assert 0 < sum(node.share for node in limit.nodes) <= 1
+        # Most of the expensive nodes are products, and the backend's names tell which.
+        assert sum(node.operations is not None for node in limit.nodes) >= 4
+        assert limit.limit_s > 0
+        assert limit.bound == "products"
+
+
+def test_integers_are_held_against_the_rate_in_fp32() -> None:
+    rates = machine_rates("onnxruntime", EngineOptions(), "int8")
+    assert rates.precision == "fp32"
