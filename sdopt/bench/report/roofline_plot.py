@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def roofline_plot(points: Sequence[Reached]) -> Figure:
     """Draw each machine's limits, and every component below them."""
-    figure = new_figure(10, 6, "What is reached of what the machine allows")
+    figure = new_figure(10, 5.5 + 0.25 * len(points), "What is reached of what the machine allows")
     axes = figure.subplots()
     right = 4 * max(point.intensity for point in points)
     roofs: list[MachineRates] = []
@@ -32,7 +32,7 @@ def roofline_plot(points: Sequence[Reached]) -> Figure:
     top = 3 * max(machine.product_per_s for machine in roofs)
     axes.set_ylim(min(point.rate for point in points) / 1e9 / 4, top / 1e9)
     dress(axes, "Operations per byte that must be moved", "Billions of operations per second")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
 
