@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdopt.bench.bench_record import BenchRecord
+from sdopt.bench.compare_record import CompareRecord
+from sdopt.bench.quality_record import QualityRecord
 from sdopt.bench.record import Record, kind_of, read_record
 from sdopt.errors import BenchError
 
-KINDS: Mapping[str, type[Record]] = {"bench": BenchRecord}
+KINDS: Mapping[str, type[Record]] = {
+    "bench": BenchRecord,
+    "compare": CompareRecord,
+    "quality": QualityRecord,
+}
 
 
 @dataclass(frozen=True, slots=True)

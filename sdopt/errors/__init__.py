@@ -32,6 +32,7 @@
     │   └── NonFinitePictureError               latents are finite, and their picture is not
     ├── BenchError                              what could not be measured
     │   ├── MeasuringError                      a measured process failed
+    │   ├── PeerError                           a peer's environment or model cannot be made
     │   └── RecordError                         a file that is no record of a measurement
     ├── MissingDependencyError(ImportError)     names the extra to install
     └── ServerError                             the server cannot take the request, or finish it
@@ -53,7 +54,7 @@ from sdopt.errors.base import (
     SdoptError,
     unknown_name,
 )
-from sdopt.errors.bench import BenchError, MeasuringError, RecordError
+from sdopt.errors.bench import BenchError, MeasuringError, PeerError, RecordError
 from sdopt.errors.bundle import (
     BundleError,
     BundleNotFoundError,
@@ -122,6 +123,7 @@ __all__ = [
     "NonFinitePictureError",
     "OnnxFolderError",
     "ParityError",
+    "PeerError",
     "ProviderUnavailableError",
     "QueueTimeoutError",
     "RecordError",

@@ -30,3 +30,18 @@ class MeasuringError(BenchError):
     def __init__(self, side: str, detail: str) -> None:
         self.side, self.detail = side, detail
         super().__init__(sentences(f"{side} could not be measured", detail))
+
+
+class PeerError(BenchError):
+    """What a peer needs could not be made: its environment, or the model in its form."""
+
+    def __init__(self, library: str, command: str, detail: str) -> None:
+        self.library, self.command, self.detail = library, command, detail
+        super().__init__(
+            sentences(
+                f"What {library} needs could not be made",
+                f"This failed: {command}",
+                detail,
+                "Leave its peers out with --peers, or make it by hand",
+            )
+        )

@@ -51,7 +51,7 @@ def talk(importing: Import, packages: tuple[str, ...]) -> None:
                 "interpreter_s": entered - setup["started_s"],
                 "import_s": imported - entered,
                 "load_s": time.monotonic() - imported,
-                "versions": _versions(packages),
+                "versions": versions(packages),
             }
         )
         for line in sys.stdin:
@@ -84,7 +84,8 @@ def _own_standard_output() -> Any:
     return answers
 
 
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of those packages that are installed here."""
     found = {}
     for name in packages:
         try:

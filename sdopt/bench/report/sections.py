@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdopt.bench.bench_record import BenchRecord
+from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.kinds import Found
+from sdopt.bench.quality_record import QualityRecord
 from sdopt.bench.reached import Row, reached, rows_of
 from sdopt.bench.report.bench_plots import distributions, scaling, stage_bars
+from sdopt.bench.report.other_sections import compare_section, quality_section
 from sdopt.bench.report.page import Section, Table, environment_rows
 from sdopt.bench.report.roofline_plot import roofline_plot
 from sdopt.bench.report.style import png
@@ -36,6 +39,11 @@ def sections(found: Sequence[Found], compared: Sequence[Comparison] = ()) -> lis
     parts = [_versions(compared)] if compared else []
     if bench:
         parts += [_overview(bench), *_rooflines(bench), *_stages(bench), _starts(bench)]
+    for each in found:
+        if isinstance(each.record, CompareRecord):
+            parts.append(compare_section(each.record, each.path.stem))
+        if isinstance(each.record, QualityRecord):
+            parts.append(quality_section(each.record, each.path.stem))
     return [*parts, _environments(found)]
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("bundle", "report", "serve")
+_COMMANDS = ("bundle", "compare", "report", "serve")
 
 
 class _BundleFirst(click.Group):
