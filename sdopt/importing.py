@@ -28,6 +28,7 @@ from sdopt.engines.options import Model
 from sdopt.errors import MissingDependencyError, OnnxFolderError
 from sdopt.export import cases, parity, preview
 from sdopt.export.components import COMPONENTS, TOLERANCE
+from sdopt.export.loop_graphs import write_loop_graphs
 from sdopt.export.progress import Progress, Report
 from sdopt.export.timestep_rows import rewrite
 from sdopt.runtime.tokenizer import ClipTokenizer
@@ -89,6 +90,8 @@ class _Importer:
             tracker.at(name, "reference")
             components[name] = self._import(name, component)
             tracker.at(name, "checked")
+        channels = self._manifest.latent_channels
+        components |= write_loop_graphs(self._out, components["unet"], channels)
         complete = replace(
             self._manifest,
             sdopt_version=sdopt.__version__,

@@ -11,16 +11,19 @@ from typing import Unpack
 import numpy as np
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.bundle.manifest import Manifest, Preview
 from sdopt.engines import memory
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
+from sdopt.engines.loop_choice import Loop, loops_on_device
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 from sdopt.engines.staged import on_host
 from sdopt.errors import InvalidValueError, UnknownNameError
 from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
+from sdopt.runtime.device_arithmetic import LoopGraphs
 from sdopt.runtime.generation import Generation, Result, Timings
 from sdopt.runtime.image_generator import ImageGenerator, LatentGeometry
 from sdopt.runtime.images import LatentPreview
@@ -41,6 +44,7 @@ def load(
     precision: str | None = None,
     max_rows: int = 4,
     threads: int | None = None,
+    loop: Loop = "auto",
     default_negative_prompt: str = "",
 ) -> Pipeline:
     """Open a bundle and load its components.
@@ -54,12 +58,14 @@ def load(
             has on the device.
         max_rows: How many pictures are denoised together at most; more wait for a free row.
         threads: Threads within one operator; None for one per core.
+        loop: Where guidance and scheduler compute: ``"host"`` (NumPy), ``"device"`` (the bundle's
+            loop graphs, on the engine), or ``"auto"`` for the faster one.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
 
     Raises:
         InvalidValueError: The default negative prompt is no text.
         BundleError: The bundle cannot be found or trusted.
-        UnknownNameError: There is no engine or no device of this name.
+        UnknownNameError: There is no engine, no device or no loop of this name.
         MissingDependencyError: The engine's package is not installed.
         ProviderUnavailableError: The engine cannot run on the device, or not in the precision.
         InsufficientMemoryError: Not even one picture of the bundle's own size would fit.
@@ -73,6 +79,7 @@ def load(
         engine=engine,
         options=options,
         max_rows=max_rows,
+        loop=loop,
         default_negative_prompt=default_negative_prompt,
     )
 
@@ -95,6 +102,7 @@ class Pipeline:
         engine: str,
         options: EngineOptions | None = None,
         max_rows: int = 4,
+        loop: Loop = "auto",
         default_negative_prompt: str = "",
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
@@ -112,9 +120,11 @@ class Pipeline:
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
         self._rules = _rules(bundle, prompts, default_negative_prompt)
+        unet, graphs = self._open_loop(loop)
         self._generator = ImageGenerator(
             prompts=prompts,
-            unet=self._open_unet(),
+            unet=unet,
+            loop_graphs=graphs,
             encoder=LatentEncoder(
                 partial(self._open, "vae_encoder"),
                 scaling_factor=manifest.scaling_factor,
@@ -242,13 +252,17 @@ class Pipeline:
         )
 
     def _open(self, component: str) -> Engine:
-        opened = open_engine(self.engine, Model.of(self.bundle, component), self._options)
-        self.precisions[component] = opened.precision
-        return on_host(opened)
+        return on_host(self._open_there(component))
 
-    def _open_unet(self) -> Engine:
-        unet = self._open("unet")
-        return unet if has_timestep_per_row(unet) else RowTimesteps(unet)
+    def _open_there(self, component: str) -> Engine:
+        return open_engine(self.engine, Model.of(self.bundle, component), self._options)
+
+    def _open_loop(self, loop: Loop) -> tuple[Engine, LoopGraphs | None]:
+        """Open the UNet and, if the loop shall run where it does, the loop graphs."""
+        unet = self._open_there("unet")
+        if loops_on_device(loop, self.bundle, unet):
+            return unet, LoopGraphs(*map(self._open_there, LOOP_GRAPHS))
+        return (on_host(unet) if has_timestep_per_row(unet) else RowTimesteps(unet)), None
 
 
 def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str) -> RequestRules:

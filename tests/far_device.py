@@ -33,11 +33,14 @@ class FarBuffer:
 class FarReading:
     def __init__(self, device: FarDevice, memory: np.ndarray) -> None:
         self._device, self._copy = device, np.empty_like(memory)
+        self._waited = False
         self._position = device.submit("read", lambda: np.copyto(self._copy, memory))
 
     def array(self) -> np.ndarray:
-        self._device.log.append("wait")
-        self._device.run_until(self._position)
+        if not self._waited:
+            self._device.log.append("wait")
+            self._device.run_until(self._position)
+            self._waited = True
         return self._copy
 
 

@@ -33,7 +33,8 @@ class FileRecord:
 class Parity:
     """How far a graph was from torch in fp32 when it was exported; all dimensionless.
 
-    Of an imported graph it is the distance from the graph that was imported.
+    Of an imported graph it is the distance from the graph that was imported, of a loop graph from
+    the textbook in float64.
 
     Attributes:
         relative_l2: The largest ``|ours - torch|_2 / |torch|_2`` over all cases and outputs.

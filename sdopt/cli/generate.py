@@ -10,6 +10,7 @@ import click
 
 from sdopt.cli.engine_options import choosing_engine
 from sdopt.engines.catalog import AUTO
+from sdopt.engines.loop_choice import Loop
 from sdopt.engines.options import EngineOptions
 
 
@@ -83,6 +84,13 @@ from sdopt.engines.options import EngineOptions
 )
 @choosing_engine
 @click.option(
+    "--loop",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Where guidance and scheduler compute: host, device, or auto for the faster.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print settings, seeds, timings and paths as JSON."
 )
 def command(
@@ -93,6 +101,7 @@ def command(
     embeddings: tuple[str, ...],
     engine: str,
     engine_options: EngineOptions,
+    loop: Loop,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -105,6 +114,7 @@ def command(
         engine=engine,
         device=engine_options.device,
         precision=engine_options.precision,
+        loop=loop,
     )
     if engine == AUTO:
         click.echo(f"Engine {pipeline.engine}: {pipeline.engine_reason}.", err=True)

@@ -67,7 +67,7 @@ def _memory(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, st
 def _components(bundle: Bundle) -> object:
     from rich.table import Table
 
-    table = Table("Component", "Size", "Precision", "Opset", "Relative L2 to torch")
+    table = Table("Component", "Size", "Precision", "Opset", "Relative L2 to reference")
     for name, component in bundle.manifest.components.items():
         table.add_row(
             name,

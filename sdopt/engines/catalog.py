@@ -71,14 +71,14 @@ def open_engine(engine: str, model: Model, options: EngineOptions | None = None)
     """
     options = options or EngineOptions()
     name = choose(engine, options.device).engine
-    opened: Engine = getattr(_module(name), _CLASSES[name])(model, options)
+    opened: Engine = getattr(_module(name), _CLASSES[name])(model, options.of(model))
     return opened
 
 
 def stored_key(engine: str, model: Model, options: EngineOptions) -> EngineKey | None:
     """Return the key under which this engine keeps what it builds; None if it keeps nothing."""
     find = getattr(_module(choose(engine, options.device).engine), "stored_key", None)
-    key: EngineKey | None = None if find is None else find(model, options)
+    key: EngineKey | None = None if find is None else find(model, options.of(model))
     return key
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines.store import EngineStore
 
 
@@ -19,12 +20,14 @@ class Model:
         sha256: Of graph and weights together; empty where it is not known. What is built from a
             model without one is not stored.
         precision: What the graph computes in, ``"fp32"`` or ``"fp16"``.
+        exact: Whether it must be computed in just that, whatever the options ask for.
     """
 
     name: str
     path: Path
     sha256: str = ""
     precision: str = "fp32"
+    exact: bool = False
 
     @classmethod
     def of(cls, bundle: Bundle, name: str) -> Model:
@@ -33,8 +36,13 @@ class Model:
         Raises:
             ManifestError: The bundle has no component of this name.
         """
-        precision = bundle.component(name).precision
-        return cls(name, bundle.component_path(name), bundle.component_sha256(name), precision)
+        return cls(
+            name,
+            bundle.component_path(name),
+            bundle.component_sha256(name),
+            bundle.component(name).precision,
+            exact=name in LOOP_GRAPHS,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +61,7 @@ class EngineOptions:
     precision: str | None = None
     threads: int | None = None
     store: EngineStore = field(default_factory=EngineStore)
+
+    def of(self, model: Model) -> EngineOptions:
+        """Return what one component is opened with: its own precision where that must be kept."""
+        return replace(self, precision=model.precision) if model.exact else self

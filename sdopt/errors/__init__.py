@@ -16,6 +16,7 @@
     │   ├── ManifestError                       sdopt.json says something that it may not say
     │   ├── MissingFileError
     │   ├── TamperedFileError                   size or SHA-256 differs from the manifest
+    │   ├── LoopGraphsError                     a device is to run the loop, without graphs for it
     │   ├── OnnxFolderError                     another tool's ONNX folder that cannot be used
     │   └── BundleWriteError                    the folder could not be written (exists, disk full)
     ├── ExportError                             a checkpoint could not become a bundle
@@ -59,6 +60,7 @@ from sdopt.errors.bundle import (
     BundleError,
     BundleNotFoundError,
     BundleWriteError,
+    LoopGraphsError,
     ManifestError,
     MissingFileError,
     OnnxFolderError,
@@ -115,6 +117,7 @@ __all__ = [
     "InsufficientMemoryError",
     "InvalidSizeError",
     "InvalidValueError",
+    "LoopGraphsError",
     "ManifestError",
     "MeasuringError",
     "MissingDependencyError",

@@ -58,6 +58,17 @@ class TamperedFileError(BundleError):
         )
 
 
+class LoopGraphsError(BundleError):
+    """The denoising loop is to run on a device, and the bundle has no graphs for that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} has no loop graphs (loop_head and loop_tail) that this sdopt can run, and "
+            "loop='device' needs them. Export or import the model again, or leave loop at 'auto'."
+        )
+
+
 class OnnxFolderError(BundleError):
     """An ONNX folder of another tool that is not complete, or of a family that is not known."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -28,6 +28,7 @@ from sdopt.export import parity
 from sdopt.export.checkpoint import Checkpoint
 from sdopt.export.components import COMPONENTS, FLOAT, TOLERANCE
 from sdopt.export.jobs import Job
+from sdopt.export.loop_graphs import write_loop_graphs
 from sdopt.export.parity import Run
 from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
@@ -130,7 +131,8 @@ def export(
                     tracker.at(name, "checked")
         shutil.rmtree(scratch)
         assert preview is not None
-        manifest = seal(folder, _manifest(source, wanted, checks, preview))
+        described = _manifest(source, wanted, checks, preview)
+        manifest = seal(folder, _with_loop_graphs(described, folder))
         share_files(folder, manifest, others)
         tracker.finished()
     return manifest
@@ -209,6 +211,12 @@ def _manifest(
         files={},
         zero_negative_prompt=source.zero_negative_prompt,
     )
+
+
+def _with_loop_graphs(manifest: Manifest, folder: Path) -> Manifest:
+    networks = manifest.components
+    graphs = write_loop_graphs(folder, networks["unet"], manifest.latent_channels)
+    return replace(manifest, components={**networks, **graphs})
 
 
 def _defaults(source: Checkpoint, options: ExportOptions) -> Defaults:

@@ -12,6 +12,7 @@ from PIL import Image
 from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
+from sdopt.runtime.device_arithmetic import LoopGraphs
 from sdopt.runtime.generation import Generation, Result, Step, Stopwatch, Timings
 from sdopt.runtime.image_start import ImageStart
 from sdopt.runtime.images import LatentPreview
@@ -59,9 +60,11 @@ class ImageGenerator:
         preview: LatentPreview,
         geometry: LatentGeometry,
         max_rows: int,
+        loop_graphs: LoopGraphs | None = None,
     ) -> None:
         self._prompts, self._unet, self._decoder, self._preview = prompts, unet, decoder, preview
         self._encoder, self._geometry, self._max_rows = encoder, geometry, max_rows
+        self._loop_graphs = loop_graphs
         self._conditions = Conditions(unet, prompts)
         factor = geometry.vae_scale_factor
         self._image_start = ImageStart(encoder, unet, vae_scale_factor=factor)
@@ -101,6 +104,7 @@ class ImageGenerator:
             max_rows=max_rows,
             clock=self._unet_clock,
             condition_shapes=self._conditions.shapes,
+            graphs=self._loop_graphs,
         )
 
     def picture(self, latents: FloatArray) -> Image.Image:

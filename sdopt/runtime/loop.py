@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sdopt.errors import EngineError, InvalidValueError, NonFiniteError, ServerBusyError
 from sdopt.runtime.arithmetic import Arithmetic, Outcome
 from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.device_arithmetic import DeviceArithmetic, LoopGraphs
 from sdopt.runtime.host_arithmetic import HostArithmetic
 from sdopt.runtime.layout import Layout
 from sdopt.runtime.ports import Engine, FloatArray
@@ -70,6 +71,7 @@ class DenoisingLoop:
         max_rows: int,
         clock: EngineClock | None = None,
         condition_shapes: Mapping[str, tuple[int, ...]] | None = None,
+        graphs: LoopGraphs | None = None,
     ) -> None:
         """Allocate the buffers.
 
@@ -81,11 +83,17 @@ class DenoisingLoop:
             max_rows: How many rows the loop holds at most; guided ones count once.
             clock: Adds up the time of UNet calls; several loops may share one.
             condition_shapes: The UNet's further inputs, and the shape of one row of each.
+            graphs: What computes on the UNet's device; None to compute with NumPy on the host,
+                where the UNet's buffers must lie then.
         """
         self._shapes = LoopShapes(latent_shape, prompt_shape, max_rows, condition_shapes or {})
         self._unet_channels = input_channels(unet) - latent_shape[0]
         self.clock = clock or EngineClock()
-        self._arithmetic: Arithmetic = HostArithmetic(unet, self._shapes, self.clock)
+        self._arithmetic: Arithmetic = (
+            HostArithmetic(unet, self._shapes, self.clock)
+            if graphs is None
+            else DeviceArithmetic(unet, graphs, self._shapes, self.clock)
+        )
         self._rows: list[Row] = []
         self._arranged: list[Row] = []
         self._unseen: deque[tuple[Mapping[Row, int], Outcome]] = deque()

@@ -186,7 +186,7 @@ def test_verify(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("verify", "shapes") == 0
     shown = capsys.readouterr().out
     assert "files are as exported." in shown
-    for component in ("text_encoder", "unet", "vae_encoder", "vae_decoder"):
+    for component in ("text_encoder", "unet", "vae_encoder", "vae_decoder", "loop_tail"):
         assert f"ok     {component}" in shown
 
 
@@ -228,6 +228,8 @@ def test_lint(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
         "vae_encoder   ok",
         "vae_decoder   ok",
         "unet          ok",
+        "loop_head     ok",
+        "loop_tail     ok",
     ]
 
 

@@ -59,7 +59,8 @@ def test_the_same_weights_give_the_same_bytes_however_they_were_saved(
 
 def test_the_bundle_opens_and_says_what_is_in_it(tiny_export: Path) -> None:
     manifest = Bundle.open(tiny_export).manifest
-    assert list(manifest.components) == ["text_encoder", "vae_encoder", "vae_decoder", "unet"]
+    networks = ["text_encoder", "vae_encoder", "vae_decoder", "unet"]
+    assert list(manifest.components) == [*networks, "loop_head", "loop_tail"]
     unet = manifest.components["unet"]
     assert [str(spec) for spec in (*unet.inputs, *unet.outputs)] == [
         "sample: float32[batch, 4, latent_height, latent_width]",

@@ -14,6 +14,7 @@ import pytest
 import sdopt
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.families import FAMILIES
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.errors import InvalidValueError
 from sdopt.pipeline import Pipeline
 from tests.parity.families import COMMON, HALF, MAX_TOLERANCE, MEAN_TOLERANCE, PROMPT, SEED, Family
@@ -86,7 +87,7 @@ def test_checkpoints_are_known_by_what_they_say(common: dict[str, Family], name:
     manifest = common[name].ours.bundle.manifest
     family = FAMILIES[name]
     assert manifest.family == name
-    assert set(manifest.components) == set(family.components)
+    assert set(manifest.components) == {*family.components, *LOOP_GRAPHS}
     assert manifest.defaults.num_inference_steps == family.num_inference_steps
     assert manifest.defaults.guidance_scale == family.guidance_scale
     assert manifest.zero_negative_prompt is (family.pooled is not None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sdopt.bundle.tensors import TensorSpec
+from sdopt.engines.host import HOST
 from sdopt.runtime.ports import Array, Call
 
 LATENTS = ("batch", 4, "latent_height", "latent_width")
@@ -15,12 +16,15 @@ LATENTS = ("batch", 4, "latent_height", "latent_width")
 class ToyUNet:
     """Answers each row with a smooth function of its own latents, timestep and prompt."""
 
+    name = "unet"
     inputs = (
         TensorSpec("sample", "float32", LATENTS),
         TensorSpec("timestep", "float32", ("batch",)),
         TensorSpec("encoder_hidden_states", "float32", ("batch", "sequence", 8)),
     )
     outputs = (TensorSpec("out_sample", "float32", LATENTS),)
+
+    device = HOST
 
     def __init__(self, break_row: Callable[[float], bool] = lambda _: False) -> None:
         self.batches: list[int] = []
@@ -36,7 +40,8 @@ class ToyUNet:
             self.batches.append(len(sample))
             for row in range(len(sample)):
                 tone = prompts[row].mean() + 0.001 * timestep[row]
-                out[row] = np.tanh(sample[row] * np.float32(0.5) + tone)
+                told = sample[row, 4:].sum(axis=0, dtype=np.float32)  # nothing, mostly
+                out[row] = np.tanh(sample[row, :4] * np.float32(0.5) + tone + told)
                 if self._break_row(float(timestep[row])):
                     out[row, 0, 0, 0] = np.nan
 
