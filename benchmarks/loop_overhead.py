@@ -3,7 +3,8 @@
     python benchmarks/loop_overhead.py RECORD.json [--size 256] [--repeats 20]
 
 The UNet is replaced by nothing: its buffers are written and read, and no call is made. One guided
-request of 50 steps, for schedulers whose plans have different numbers of state rows K.
+request of 50 steps, for schedulers whose plans have different numbers of state rows K; with NumPy,
+and for comparison with the loop graphs of the carried bundle on ONNX Runtime on the CPU.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from statistics import median
 import numpy as np
 from machine import machine, versions
 
+from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.bundle.tensors import TensorSpec
+from sdopt.engines.host import HOST
+from sdopt.engines.onnxruntime import OnnxRuntimeEngine
+from sdopt.engines.options import Model
+from sdopt.runtime.device_arithmetic import LoopGraphs
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.row import RowRequest
@@ -41,6 +48,8 @@ STABLE_DIFFUSION_15 = {
 class NoUnet:
     """Has a UNet's tensors and does nothing."""
 
+    device = HOST
+
     def __init__(self) -> None:
         latents = ("batch", 4, "latent_height", "latent_width")
         self.inputs = (
@@ -62,25 +71,38 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
-    rows = {name: _measure(name, options) for name in SCHEDULERS}
+    rows = {name: _measure(name, options, None) for name in SCHEDULERS}
+    carried = Bundle.open("shapes")
+    graphs = LoopGraphs(*(OnnxRuntimeEngine(Model.of(carried, name)) for name in LOOP_GRAPHS))
+    with_graphs = {name: _measure(name, options, graphs) for name in SCHEDULERS}
     record = {
         "what": f"one step of one guided request, {options.size}x{options.size}, without the UNet",
         "method": f"every step of {options.repeats} requests of 50 steps; microseconds",
         "machine": machine(),
-        "versions": versions("numpy"),
+        "versions": versions("numpy", "onnxruntime"),
         "schedulers": rows,
+        "with_loop_graphs_on_the_cpu": with_graphs,
     }
     options.record.parent.mkdir(parents=True, exist_ok=True)
     options.record.write_text(json.dumps(record, indent=2) + "\n")
     for name, row in rows.items():
-        print(f"{name:<16} K={row['state_rows']}  median {row['median_us']:7.1f} us")
+        print(
+            f"{name:<16} K={row['state_rows']}  median {row['median_us']:7.1f} us with NumPy, "
+            f"{with_graphs[name]['median_us']:7.1f} us with loop graphs"
+        )
 
 
-def _measure(scheduler: str, options: argparse.Namespace) -> dict[str, float]:
+def _measure(
+    scheduler: str, options: argparse.Namespace, graphs: LoopGraphs | None
+) -> dict[str, float]:
     plan = compile_plan(STABLE_DIFFUSION_15, 50, scheduler=scheduler)
     side = options.size // 8
     loop = DenoisingLoop(
-        NoUnet(), latent_shape=(4, side, side), prompt_shape=PROMPT_SHAPE, max_rows=1
+        NoUnet(),
+        latent_shape=(4, side, side),
+        prompt_shape=PROMPT_SHAPE,
+        max_rows=1,
+        graphs=graphs,
     )
     micros = sorted(us for _ in range(options.repeats) for us in _steps(loop, plan))
     return {

@@ -67,6 +67,20 @@ class UnetTensors:
 _SIZE = ("latent_height", "latent_width")
 
 
+def dimensions(slots: int, latent_height: int, latent_width: int) -> dict[str, int]:
+    """Return the sizes of the graphs' named dimensions in a loop of so many slots.
+
+    ``batch`` is the largest: that of a step is whatever UNet rows there are.
+    """
+    return {
+        "slots": slots,
+        "entries": slots * STAGES,
+        "batch": 2 * slots,
+        "latent_height": latent_height,
+        "latent_width": latent_width,
+    }
+
+
 def head_tensors(unet: UnetTensors) -> tuple[Specs, Specs]:
     """Return the inputs and outputs of the head.
 

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sdopt.bundle.loop_graphs import STAGES, STATE_ROWS, UnetTensors, head_tensors, tail_tensors
+from sdopt.bundle.loop_graphs import (
+    STAGES,
+    STATE_ROWS,
+    UnetTensors,
+    dimensions,
+    head_tensors,
+    tail_tensors,
+)
+from sdopt.bundle.tensors import TensorSpec
 from sdopt.runtime.layout import Layout
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.plan_table import plan_table
@@ -31,16 +39,10 @@ class Slots:
         self._device, self._batch, self._shape = unet.device, batch, shapes.latents
         self.count = shapes.max_rows
         known = UnetTensors.of(unet.inputs, unet.outputs, shapes.latents[0])
-        sizes: dict[int | str, int] = {
-            "slots": self.count,
-            "entries": self.count * STAGES,
-            "batch": 2 * self.count,
-            "latent_height": shapes.latents[1],
-            "latent_width": shapes.latents[2],
-        }
+        sizes = dimensions(self.count, *shapes.latents[1:])
         specs = {s.name: s for side in (*head_tensors(known), *tail_tensors(known)) for s in side}
         self.tensors = {
-            name: self._device.empty(tuple(int(sizes.get(d, d)) for d in spec.shape), spec.dtype)
+            name: self._device.empty(_shape(spec, sizes), spec.dtype)
             for name, spec in specs.items()
             if name not in _NOT_PER_LOOP
         }
@@ -116,3 +118,7 @@ class Slots:
 
     def _upload(self, tensor: str, slot: int, values: Array) -> None:
         self._device.upload(values[None], self.tensors[tensor][slot : slot + 1])
+
+
+def _shape(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
