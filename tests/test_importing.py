@@ -87,6 +87,8 @@ def test_import_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
         "vae_encoder",
         "vae_decoder",
         "unet",
+        "loop_head",
+        "loop_tail",
     ]
     assert lines[-1].startswith(f"{tmp_path / 'out'} holds ")
 

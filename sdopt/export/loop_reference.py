@@ -16,7 +16,7 @@ from sdopt.bundle.reference import ReferencePair
 
 Arrays = dict[str, NDArray[Any]]
 
-_SIZE = (9, 11)
+_SIZE = (4, 5)
 _STAGES = 4
 _CURSOR = np.array([1, 6, 11], np.int32)
 _SLOT = np.array([0, 2, 2], np.int32)

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.bundle.families import FAMILIES
 from sdopt.bundle.manifest import Defaults
 from sdopt.bundle.reference import deviation, load_reference
@@ -85,7 +86,10 @@ def test_only_what_belongs_to_the_bundle_is_in_it(tiny_export: Path) -> None:
         for name in NAMES
         for file in ("model.onnx", "model.onnx_data", "reference.safetensors", "weights.json")
     }
-    assert set(_files(tiny_export)) == graphs | {
+    of_the_loop = {
+        f"{name}/{file}" for name in LOOP_GRAPHS for file in ("model.onnx", "reference.safetensors")
+    }
+    assert set(_files(tiny_export)) == graphs | of_the_loop | {
         "model_index.json",
         "scheduler/scheduler_config.json",
         "sdopt.json",

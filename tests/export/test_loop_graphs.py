@@ -18,7 +18,7 @@ from sdopt.engines.options import EngineOptions, Model
 onnx = pytest.importorskip("onnx", reason="needs sdopt[export]")
 
 TOLERANCE = {"float32": 2e-6, "float16": 1e-3}
-"""float32: 396 numbers are added up for ``latents_sum``. float16: the UNet's input has 11 bits."""
+"""float32: 80 numbers are added up for ``latents_sum``. float16: the UNet's input has 11 bits."""
 
 
 def unet(channels: int, dtype: str, opset: int = 18) -> Component:
