@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from sdopt.bundle.bundle import Bundle
-from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.bundle.families import FAMILIES
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.bundle.manifest import Defaults
 from sdopt.bundle.reference import deviation, load_reference
 from sdopt.export import export
