@@ -57,9 +57,20 @@ def ensure_environment(library: Library) -> Path:
     def make(folder: Path) -> None:
         _run(library, [sys.executable, "-m", "venv", str(folder)])
         pip = [str(folder / "bin" / "pip"), "install", "--quiet"]
-        _run(library, [*pip, "--requirement", str(requirements)])
+        for line in _torch(requirements):
+            _run(library, [*pip, line])
+        _run(library, [*pip, "--no-deps", "--requirement", str(requirements)])
 
     return made_once(kept("peers") / f"{library}-{key}", make)
+
+
+def _torch(requirements: Path) -> list[str]:
+    """Return the line about torch, which alone brings what its build for this machine needs.
+
+    All other lines are complete lists: what they leave out (torchvision) is not wanted.
+    """
+    lines = requirements.read_text(encoding="utf-8").split()
+    return [line for line in lines if line.startswith("torch==")]
 
 
 def _model(library: Library, checkpoint: Path, environment: Path) -> Path:
