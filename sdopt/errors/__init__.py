@@ -34,6 +34,7 @@
     ├── BenchError                              what could not be measured
     │   ├── MeasuringError                      a measured process failed
     │   ├── PeerError                           a peer's environment or model cannot be made
+    │   ├── RandomModelError                    a model with random weights cannot be made
     │   └── RecordError                         a file that is no record of a measurement
     ├── MissingDependencyError(ImportError)     names the extra to install
     └── ServerError                             the server cannot take the request, or finish it
@@ -55,7 +56,7 @@ from sdopt.errors.base import (
     SdoptError,
     unknown_name,
 )
-from sdopt.errors.bench import BenchError, MeasuringError, PeerError, RecordError
+from sdopt.errors.bench import BenchError, MeasuringError, PeerError, RandomModelError, RecordError
 from sdopt.errors.bundle import (
     BundleError,
     BundleNotFoundError,
@@ -129,6 +130,7 @@ __all__ = [
     "PeerError",
     "ProviderUnavailableError",
     "QueueTimeoutError",
+    "RandomModelError",
     "RecordError",
     "RequestError",
     "RunTimeoutError",

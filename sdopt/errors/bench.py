@@ -45,3 +45,18 @@ class PeerError(BenchError):
                 "Leave its peers out with --peers, or make it by hand",
             )
         )
+
+
+class RandomModelError(BenchError):
+    """A model with random weights could not be made."""
+
+    def __init__(self, name: str, detail: str, disk_gb: int) -> None:
+        self.name, self.detail, self.disk_gb = name, detail, disk_gb
+        super().__init__(
+            sentences(
+                f"{name} with random weights could not be made",
+                detail,
+                f"It takes about {disk_gb} GB of disk in sdopt's cache: set SDOPT_CACHE to a "
+                "folder with more room, if that is what is missing",
+            )
+        )

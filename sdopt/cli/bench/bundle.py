@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command("bundle")
-@click.argument("bundle")
+@click.argument("bundle", required=False)
+@click.option(
+    "--random",
+    "random_name",
+    metavar="NAME",
+    help="In place of BUNDLE: sd15, sd21 or sdxl at its true size with random weights, made once "
+    "and kept. Needs the extra export.",
+)
 @choosing_engine
 @click.option(
     "--size", metavar="WxH,…", help="In pixels, such as 512x512,768x768.  [default: the bundle's]"
@@ -63,7 +70,8 @@ if TYPE_CHECKING:
 )
 def command(
     *,
-    bundle: str,
+    bundle: str | None,
+    random_name: str | None,
     engine: str,
     engine_options: EngineOptions,
     runs: int,
@@ -89,6 +97,7 @@ def command(
     from sdopt.bench.work import Amount
     from sdopt.cli.progress import progress_bar
 
+    bundle = _bundle(bundle, random_name)
     plan = Plan(
         bundle=bundle,
         engine=engine,
@@ -107,6 +116,19 @@ def command(
         html_file.parent.mkdir(parents=True, exist_ok=True)
         found = [Found(json_file or Path("(not kept)"), record)]
         html_file.write_text(page(TITLE, sections(found)), encoding="utf-8")
+
+
+def _bundle(bundle: str | None, random_name: str | None) -> str:
+    """Return what to measure: a bundle as it was named, or one with random weights."""
+    if (bundle is None) == (random_name is None):
+        raise click.UsageError("Name one thing to measure: BUNDLE or --random NAME.")
+    if random_name is None:
+        return str(bundle)
+    from sdopt.bench.random_bundle import random_model
+    from sdopt.cli.progress import progress_bar
+
+    with progress_bar(f"Making {random_name} with random weights, if it is not kept"):
+        return str(random_model(random_name).bundle)
 
 
 def _cases(bundle: str, what: dict[str, str | float | None]) -> list[Case]:
