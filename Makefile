@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
-.PHONY: demo test test-slow test-gpu lint types contracts check wheel clean
+.PHONY: bench demo test test-slow test-gpu lint types contracts check wheel clean
 
 demo: $(READY)  ## Export the carried checkpoint, check it, and make a sheet of pictures
 	rm -rf out/shapes
@@ -21,6 +21,9 @@ test-slow: $(READY)  ## Real-size models: minutes, 10 GB of disk, 8 GB of memory
 
 test-gpu: $(READY)  ## What needs an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
+
+bench: $(READY)  ## Every engine and peer measured, with a report: an hour and more, 40 GB of disk
+	$(BIN)/python benchmarks/everything.py out/bench
 
 lint: $(READY)
 	$(BIN)/ruff check .
