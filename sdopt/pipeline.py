@@ -191,18 +191,24 @@ class Pipeline:
             RequestError: The size or number is not allowed.
             EngineError: A component failed.
         """
-        largest = self.request(
-            "",
-            num_images_per_prompt=num_images,
-            num_inference_steps=1,
-            seed=0,
-            height=height,
-            width=width,
-            **self._rules.any_picture(),
+        largest = self.empty_request(
+            num_images_per_prompt=num_images, num_inference_steps=1, height=height, width=width
         )
         for count in range(1, min(num_images, self._max_rows) + 1):
             result = self.start(replace(largest, num_images_per_prompt=count)).result
         return result.timings
+
+    def empty_request(self, **options: Unpack[RequestOptions]) -> GenerationRequest:
+        """Return a request for an empty prompt, with a picture where the model cannot do without.
+
+        Args:
+            **options: See :class:`sdopt.runtime.request_options.RequestOptions`; no picture.
+
+        Raises:
+            RequestError: A value is not allowed.
+        """
+        given: RequestOptions = {"seed": 0, **options, **self._rules.any_picture()}
+        return self.request("", **given)
 
     @property
     def generator(self) -> ImageGenerator:

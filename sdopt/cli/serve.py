@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from sdopt.errors import InvalidValueError, MissingDependencyError
+
+
+class Bytes(click.ParamType[int]):
+    """A number of bytes, with a unit."""
+
+    name = "size"
+    _UNITS: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "MB": 10**6, "GB": 10**9, "": 1}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes that a text such as ``1.5GiB`` means."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", value)
+        if not match or match[2] not in self._UNITS:
+            self.fail(f"{value!r} is no size. Write for instance 12GiB or 800MB.", param, ctx)
+        return int(float(match[1]) * self._UNITS[match[2]])
 
 
 @click.command("serve")
@@ -23,6 +40,13 @@ from sdopt.errors import InvalidValueError, MissingDependencyError
     default=8,
     show_default=True,
     help="Pictures denoised at the same time.",
+)
+@click.option(
+    "--memory",
+    "memory_bytes",
+    type=Bytes(),
+    help="What the loaded bundles may take together, such as 12GiB; they are then loaded when "
+    "asked for, and the least recently used leaves.  [default: all are loaded, and stay]",
 )
 @click.option(
     "--queue",

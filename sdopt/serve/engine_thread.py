@@ -64,10 +64,6 @@ class EngineThread:
         """Hand in a job whose prompts are encoded."""
         self._inbox.put(lambda: None if job.settled else self._batcher.add(job, rows))
 
-    def drop(self, job: Job) -> None:
-        """Take a job's rows out before the next step."""
-        self._inbox.put(lambda: self._batcher.drop(job))
-
     def call(self, action: Callable[[Batcher], None]) -> None:
         """Do something with the batcher between two steps."""
         self._inbox.put(lambda: action(self._batcher))

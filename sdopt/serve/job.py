@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sdopt.errors import SdoptError
 from sdopt.runtime.request import GenerationRequest
+from sdopt.serve.claims import Claim
 from sdopt.serve.picture_files import PictureFormat
 
 
@@ -112,14 +113,21 @@ class Job:
     Attributes:
         id: For logs and headers.
         order: As submitted.
+        claim: Keeps its bundle loaded until its rows have left.
         created_s: When it was submitted, on the monotonic clock.
         started_s: When its first row was admitted; None before.
         completed: Evaluations done.
     """
 
-    def __init__(self, order: Order, listener: Listener, job_id: str | None = None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        listener: Listener,
+        job_id: str | None = None,
+        claim: Claim | None = None,
+    ) -> None:
         self.id = job_id or secrets.token_hex(8)
-        self.order = order
+        self.order, self.claim = order, claim or Claim(order.model)
         self.created_s = time.monotonic()
         self.started_s: float | None = None
         self.completed = 0

@@ -26,6 +26,22 @@ class Meters:
         self.cancelled = Counter("sdopt_cancelled", "Jobs cancelled", ["phase"], registry=registry)
         self.queue_depth = Gauge("sdopt_queue_depth", "Jobs without a row yet", registry=registry)
         self.rows_running = Gauge("sdopt_rows_running", "Rows being denoised", registry=registry)
+        self.evictions = Counter(
+            "sdopt_model_evictions", "Models that have left", ["model"], registry=registry
+        )
+        self.model_loaded = Gauge(
+            "sdopt_model_loaded", "Whether a model is loaded", ["model"], registry=registry
+        )
+        self.load_waiting = Gauge(
+            "sdopt_model_waiting", "Requests that wait for their model", registry=registry
+        )
+        self._load = Histogram(
+            "sdopt_model_load_seconds",
+            "Time to load a model",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._batch = Histogram(
             "sdopt_step_batch_rows", "UNet rows of a step", buckets=range(1, 33), registry=registry
         )
@@ -48,6 +64,10 @@ class Meters:
         """Count one step of so many UNet rows of latents of this size."""
         self._batch.observe(batch)
         self._step.labels(latents).observe(seconds)
+
+    def load(self, model: str, seconds: float) -> None:
+        """Count a model that was loaded."""
+        self._load.labels(model).observe(seconds)
 
     def stage(self, name: str, seconds: float) -> None:
         """Count one stage of a job."""

@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from sdopt.bundle.bundle import Bundle
+from sdopt.engines.catalog import footprint
+from sdopt.engines.memory import estimate
+from sdopt.engines.options import EngineOptions
 from sdopt.errors import InvalidValueError
-from sdopt.pipeline import Pipeline, load
+from sdopt.pipeline import load
+from sdopt.serve.claims import Source
 from sdopt.serve.http.app import create_app
 from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import Address, Server
 from sdopt.serve.limits import Limits
 from sdopt.serve.service import PictureService
+from sdopt.serve.shelf import Shelf
 from sdopt.serve.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
@@ -29,30 +36,55 @@ class Settings:
     max_waiting: int = 64
     api_keys: tuple[str, ...] = ()
     drain_timeout_s: float = 60.0
+    memory_bytes: int | None = None
 
 
 def serve(bundles: Sequence[str], address: Address, settings: Settings) -> None:
     """Load bundles, warm up, and serve until a signal comes."""
     limits = Limits(max_rows=settings.max_rows, max_waiting=settings.max_waiting)
-    service = PictureService(_load(bundles, settings), limits)
+    service = PictureService(_shelf(bundles, settings), limits)
     try:
+        _load_at_start(service, settings)
         warm_up(service)
         guards = Guards(
             api_keys=settings.api_keys,
             loopback_only=address.loopback,
         )
         app = create_app(service, guards)
-        _log.info("Serving %s", ", ".join(service.models))
+        _log.info("Serving %s", ", ".join(service.models.names))
         Server(app, address, service, settings.drain_timeout_s).run()
     finally:
         service.close()
 
 
-def _load(bundles: Sequence[str], settings: Settings) -> dict[str, Pipeline]:
-    models: dict[str, Pipeline] = {}
+def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
+    sources: dict[str, Source] = {}
     for bundle in bundles:
         name = Path(bundle).resolve().name
-        if name in models:
+        if name in sources:
             raise InvalidValueError("BUNDLE", bundle, "one of another folder name than the others")
-        models[name] = load(bundle, engine=settings.engine, threads=settings.threads)
-    return models
+        opened = Bundle.open(bundle)
+        sources[name] = Source(
+            bundle=opened,
+            needed_bytes=_needed_bytes(opened, settings),
+            load=partial(load, bundle, engine=settings.engine, threads=settings.threads),
+        )
+    return Shelf(sources, settings.memory_bytes)
+
+
+def _load_at_start(service: PictureService, settings: Settings) -> None:
+    """Load every bundle, or with a limit of memory the default one: a broken one stops here."""
+    names = service.models.names
+    for name in names if settings.memory_bytes is None else names[:1]:
+        claim = service.claim(name)
+        claim.pipeline.result()
+        service.models.leave(claim)
+
+
+def _needed_bytes(bundle: Bundle, settings: Settings) -> int:
+    """Estimate what a bundle takes with all rows at its own size, the VAE's encoder included."""
+    taken = footprint(settings.engine, EngineOptions(threads=settings.threads))
+    encoder = "vae_encoder" in bundle.manifest.components
+    encoder_bytes = bundle.component_bytes("vae_encoder") if encoder else 0
+    needed = estimate(bundle, taken, rows=settings.max_rows).needed_bytes
+    return needed - int(taken.base_bytes) + int(encoder_bytes * taken.weights)

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sdopt.errors import (
     CancelledError,
-    EngineError,
     SdoptError,
+    ServerBusyError,
     ShuttingDownError,
-    UnknownNameError,
 )
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.ports import FloatArray
 from sdopt.serve.backlog import Backlog
 from sdopt.serve.batcher import Batcher, GroupKey, Outcome, QueuedRow, Seat
+from sdopt.serve.claims import Claim
 from sdopt.serve.engine_thread import EngineThread
 from sdopt.serve.finishing import finished_picture, preview
 from sdopt.serve.job import Failed, Finished, Job, Listener, Order
 from sdopt.serve.limits import Limits
 from sdopt.serve.meters import Meters
+from sdopt.serve.shelf import Shelf
+from sdopt.serve.switching import ModelSwitches
+from sdopt.serve.worker import Worker
 
 if TYPE_CHECKING:
     from sdopt.pipeline import Pipeline
-
-_log = logging.getLogger(__name__)
 
 
 class PictureService:
@@ -41,30 +40,53 @@ class PictureService:
     is only ever run by one thread. Safe for use from several threads at once.
 
     Attributes:
-        models: The pipelines by name.
+        models: The bundles, of which some are loaded.
         limits: What the service takes on.
         backlog: The work that it holds.
         meters: What it counts.
     """
 
     def __init__(
-        self, models: Mapping[str, Pipeline], limits: Limits, meters: Meters | None = None
+        self, models: Mapping[str, Pipeline] | Shelf, limits: Limits, meters: Meters | None = None
     ) -> None:
-        """Start the threads."""
-        self.models, self.limits = dict(models), limits
-        self.meters = meters or Meters()
+        """Start the threads.
+
+        Args:
+            models: The bundles; pipelines by name are loaded ones that stay.
+            limits: What to take on.
+            meters: Count what is done.
+        """
+        self.models = models if isinstance(models, Shelf) else Shelf.of(models)
+        self.limits, self.meters = limits, meters or Meters()
         self.backlog = Backlog(limits)
         self._draining = threading.Event()
-        self._encoding = ThreadPoolExecutor(1, "sdopt-encode")
-        self._finishing = ThreadPoolExecutor(1, "sdopt-finish")
+        self._encoding = Worker("sdopt-encode", self._give_up)
+        self._finishing = Worker("sdopt-finish", self._give_up)
         self._engine = EngineThread(Batcher(self._new_loop, limits.max_rows), limits, self)
+        self.models.attach(ModelSwitches(self._engine, self.meters))
         self._engine.start()
+
+    def claim(self, model: str) -> Claim:
+        """Ask for a bundle, to check requests against and to submit orders for.
+
+        Raises:
+            UnknownNameError: There is none of this name.
+            ServerBusyError: Too many wait already.
+            ShuttingDownError: The service finishes what it has begun.
+        """
+        self.models.source(model)
+        self._refuse_if_draining()
+        if model not in self.models.loaded and self.waiting >= self.limits.max_waiting:
+            self.meters.rejected.labels("busy").inc()
+            raise ServerBusyError(self.waiting, self.backlog.retry_after_s())
+        return self.models.claim(model)
 
     def submit(self, order: Order, listener: Listener, job_id: str | None = None) -> Job:
         """Take an order on.
 
         Args:
-            order: Its request is checked against the limits here.
+            order: Its request is checked against the limits here. Its bundle is claimed by the
+                caller.
             listener: Hears of it, on the service's threads, until it has finished or failed.
             job_id: For logs; drawn if None.
 
@@ -73,20 +95,19 @@ class PictureService:
             ServerBusyError: There is too much to do already.
             ShuttingDownError: The service finishes what it has begun.
         """
-        if order.model not in self.models:
-            raise UnknownNameError("model", order.model, tuple(self.models))
+        self.models.source(order.model)
+        generator = self.models.pipeline(order.model).generator
         self.limits.check(order.request)
-        self.limits.check_chunks(self.models[order.model].generator.prompt_chunks(order.request))
-        if self._draining.is_set():
-            self.meters.rejected.labels("shutting_down").inc()
-            raise ShuttingDownError
-        job = Job(order, listener, job_id)
+        self.limits.check_chunks(generator.prompt_chunks(order.request))
+        self._refuse_if_draining()
+        job = Job(order, listener, job_id, self.models.share(order.model))
         try:
             self.backlog.admit(job)
         except SdoptError:
             self.meters.rejected.labels("busy").inc()
+            self.models.leave(job.claim)
             raise
-        self._on(self._encoding, job, lambda: self._encode(job))
+        self._encoding.do(job, partial(self._encode, job))
         return job
 
     def cancel(self, job: Job, error: SdoptError | None = None) -> None:
@@ -94,7 +115,6 @@ class PictureService:
         phase = "queue" if job.started_s is None else "run"
         if self._settle(job, Failed(error or CancelledError())):
             self.meters.cancelled.labels(phase).inc()
-            self._engine.drop(job)
 
     @property
     def ready(self) -> bool:
@@ -102,8 +122,13 @@ class PictureService:
         return (
             self._engine.alive
             and not self._draining.is_set()
-            and self.backlog.waiting < self.limits.max_waiting
+            and self.waiting < self.limits.max_waiting
         )
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, for a row or for their bundle."""
+        return self.backlog.waiting + self.models.waiting
 
     @property
     def alive(self) -> bool:
@@ -127,6 +152,7 @@ class PictureService:
             Whether all ended by themselves; those that did not are given up.
         """
         self._draining.set()
+        self.models.refuse(ShuttingDownError())
         end = time.monotonic() + timeout_s
         while self.backlog.jobs and time.monotonic() < end:
             time.sleep(0.02)
@@ -138,16 +164,15 @@ class PictureService:
     def close(self) -> None:
         """Give every job up and end the threads."""
         self.drain(0)
-        self._encoding.shutdown()
+        self._encoding.close()
+        self.models.close()
         self._engine.stop()
-        self._finishing.shutdown()
+        self._finishing.close()
 
     # --- on the encoding thread ---
 
     def _encode(self, job: Job) -> None:
-        if job.settled:
-            return
-        parts, request = self.models[job.order.model].generator, job.order.request
+        parts, request = job.claim.pipeline.result().generator, job.order.request
         shape = parts.latent_shape(request)
         rows = [
             QueuedRow(index, GroupKey(job.order.model, shape, len(row.prompt_embeds)), row)
@@ -158,8 +183,13 @@ class PictureService:
     # --- on the engine thread ---
 
     def _new_loop(self, key: GroupKey, max_rows: int) -> DenoisingLoop:
-        parts = self.models[key.model].generator
+        parts = self.models.pipeline(key.model).generator
         return parts.new_loop(key.latent_shape, key.length, max_rows)
+
+    def _release(self, job: Job, batcher: Batcher) -> None:
+        """Take a job's rows out, and only then let its bundle go."""
+        batcher.drop(job)
+        self.models.leave(job.claim)
 
     def started(self, job: Job) -> None:
         """Note how long a job has waited."""
@@ -179,9 +209,9 @@ class PictureService:
             self.backlog.measure(outcome.batch * request.height * request.width, seconds)
         self.meters.step(outcome.batch, f"{width}x{height}", seconds)
         for seat, latents in outcome.finished:
-            self._on(self._finishing, seat.job, partial(self._finish, seat, latents))
+            self._finishing.do(seat.job, partial(self._finish, seat, latents))
         for seat, stage, shown in outcome.previews:
-            self._on(self._finishing, seat.job, partial(self._preview, seat, stage, shown))
+            self._finishing.do(seat.job, partial(self._preview, seat, stage, shown))
 
     def lost(self, job: Job, error: SdoptError) -> None:
         """Settle a job that the engine thread gave up."""
@@ -201,41 +231,28 @@ class PictureService:
 
     def _finish(self, seat: Seat, latents: FloatArray) -> None:
         job = seat.job
-        if not job.settled:
-            pipeline = self.models[job.order.model]
-            picture = finished_picture(pipeline, seat, latents, self.meters)
-            if finished := job.keep(seat.index, picture):
-                self._settle(job, finished)
+        picture = finished_picture(job.claim.pipeline.result(), seat, latents, self.meters)
+        if finished := job.keep(seat.index, picture):
+            self._settle(job, finished)
 
     def _preview(self, seat: Seat, stage: int, denoised: FloatArray) -> None:
-        if not seat.job.settled:
-            pipeline = self.models[seat.job.order.model]
-            seat.job.tell(preview(pipeline, seat, stage, denoised))
+        seat.job.tell(preview(seat.job.claim.pipeline.result(), seat, stage, denoised))
 
     # --- on any thread ---
 
-    def _on(self, worker: ThreadPoolExecutor, job: Job, action: Callable[[], None]) -> None:
-        """Do something for a job on a worker; whatever goes wrong there fails this job alone."""
-
-        def guarded() -> None:
-            try:
-                action()
-            except SdoptError as error:
-                self._give_up(job, error)
-            except Exception as error:  # noqa: BLE001 - logged, and told to the sender
-                _log.exception("Job %s failed", job.id)
-                self._give_up(job, EngineError(f"The server failed: {type(error).__name__}"))
-
-        worker.submit(guarded)
+    def _refuse_if_draining(self) -> None:
+        if self._draining.is_set():
+            self.meters.rejected.labels("shutting_down").inc()
+            raise ShuttingDownError
 
     def _give_up(self, job: Job, error: SdoptError) -> None:
-        if self._settle(job, Failed(error)):
-            self._engine.drop(job)
+        self._settle(job, Failed(error))
 
     def _settle(self, job: Job, event: Finished | Failed) -> bool:
         self.backlog.remove(job)
         settled = job.settle(event)
         if settled:
+            self._engine.call(partial(self._release, job))
             outcome = "finished" if isinstance(event, Finished) else type(event.error).__name__
             self.meters.jobs.labels(job.order.model, outcome).inc()
         return settled

@@ -1,4 +1,4 @@
-"""Run every bundle once before the first request, so that step times are known."""
+"""Run the loaded bundles once before the first request, so that step times are known."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from sdopt.serve.service import PictureService
 
 
 def warm_up(service: PictureService) -> None:
-    """Make one picture of two steps with every bundle, at its default size.
+    """Make one picture of two steps with every loaded bundle, at its default size.
 
     Raises:
         SdoptError: A bundle cannot make one.
     """
-    for name, pipeline in service.models.items():
+    for name in service.models.loaded:
         done: Future[None] = Future()
-        request = pipeline.request("", seed=0, num_inference_steps=2)
-        service.submit(Order(model=name, request=request), partial(_resolve, done))
-        done.result()
+        claim = service.claim(name)
+        try:
+            request = claim.pipeline.result().empty_request(num_inference_steps=2)
+            service.submit(Order(model=name, request=request), partial(_resolve, done))
+            done.result()
+        finally:
+            service.models.leave(claim)
 
 
 def _resolve(done: Future[None], event: Event) -> None:

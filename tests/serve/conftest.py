@@ -16,6 +16,9 @@ from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import Address, Server
 from sdopt.serve.limits import Limits
 from sdopt.serve.service import PictureService
+from tests.cli.conftest import cli
+
+__all__ = ["cli"]
 
 
 @dataclass(frozen=True)

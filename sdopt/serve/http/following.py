@@ -5,13 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.types import Receive
 
 from sdopt.errors import CancelledError
+from sdopt.pipeline import Pipeline
+from sdopt.serve.http.state import State
 from sdopt.serve.job import Event, Failed, Finished, Job, Order
 from sdopt.serve.service import PictureService
+
+
+class Body(Protocol):
+    """A request of some API."""
+
+    def check(self) -> None:
+        """Refuse what is not supported, before anything is loaded."""
+
+    def model_of(self, state: State) -> str:
+        """Return the name of the bundle that is asked for."""
+        ...
+
+    async def order(self, state: State, model: str, pipeline: Pipeline) -> Order:
+        """Turn the request into an order, now that its bundle is loaded."""
+        ...
+
+
+async def follow(body: Body, request: Request, state: State) -> Following:
+    """Wait for a request's bundle, check the request against it, and submit the order.
+
+    Raises:
+        RequestError: It is refused.
+        ServerError: It cannot be taken on now.
+    """
+    body.check()
+    model = body.model_of(state)
+    async with state.pipeline(model) as pipeline:
+        return Following(state.service, await body.order(state, model, pipeline), request)
 
 
 class Following:
@@ -27,6 +58,7 @@ class Following:
         self._service, self._receive = service, request.receive
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.order = order
         self.job: Job = service.submit(order, self._hear, request.scope["sdopt_request_id"])
 
     async def events(self) -> AsyncGenerator[Event]:

@@ -27,7 +27,7 @@ async def ready(state: _State) -> JSONResponse:
     service = state.service
     facts = {
         "status": "ready" if service.ready else "not ready",
-        "waiting": service.backlog.waiting,
+        "waiting": service.waiting,
         "rows": service.rows,
         "backlog_s": round(service.backlog.seconds, 3),
         "last_step_age_s": round(service.last_step_age_s, 3),
@@ -41,4 +41,8 @@ async def metrics(state: _State) -> Response:
     service = state.service
     service.meters.queue_depth.set(service.backlog.waiting)
     service.meters.rows_running.set(service.rows)
+    service.meters.load_waiting.set(service.models.waiting)
+    loaded = service.models.loaded
+    for name in service.models.names:
+        service.meters.model_loaded.labels(name).set(name in loaded)
     return Response(generate_latest(service.meters.registry), media_type=CONTENT_TYPE_LATEST)

@@ -33,8 +33,9 @@ class Wanted:
     progress: bool
 
 
-async def answered(following: Following, order: Order, wanted: Wanted) -> Response:
+async def answered(following: Following, wanted: Wanted) -> Response:
     """Wait for an order, or begin the stream of its events."""
+    order = following.order
     if wanted.stream:
         return StreamingResponse(
             _stream(following, order, wanted),

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from PIL import Image
 
-from sdopt.errors import InvalidValueError, UnknownNameError
-from sdopt.serve.http.following import Following
+from sdopt.errors import InvalidValueError
+from sdopt.serve.http.following import follow
 from sdopt.serve.http.forms import Fields, file, parsed, read_form, texts
 from sdopt.serve.http.openai_answers import Wanted, answered
 from sdopt.serve.http.openai_requests import EditsRequest, ImagesRequest, edit_form_schema
@@ -26,9 +26,8 @@ _FORM = {"content": {"multipart/form-data": {"schema": edit_form_schema()}}, "re
 @router.post("/images/generations")
 async def generate(body: ImagesRequest, request: Request, state: _State) -> Response:
     """Make pictures from a prompt."""
-    order = await body.order(state)
-    following = Following(state.service, order, request)
-    return await answered(following, order, _wanted(body, "image_generation"))
+    following = await follow(body, request, state)
+    return await answered(following, _wanted(body, "image_generation"))
 
 
 @router.post("/images/edits", openapi_extra={"requestBody": _FORM})
@@ -38,33 +37,31 @@ async def edit(request: Request, state: _State) -> Response:
     body = parsed(EditsRequest, texts(fields, _FILES))
     body.check()
     opened = await state.apart(partial(_pictures, fields, state.service.limits.max_input_pixels))
-    order = await body.order(state, opened)
-    following = Following(state.service, order, request)
-    return await answered(following, order, _wanted(body, "image_edit"))
+    following = await follow(body.with_pictures(opened), request, state)
+    return await answered(following, _wanted(body, "image_edit"))
 
 
 @router.get("/models")
 async def models(state: _State) -> dict[str, object]:
     """List the bundles that the server has."""
-    return {"object": "list", "data": [_model(name, state) for name in state.service.models]}
+    return {"object": "list", "data": [_model(name, state) for name in state.service.models.names]}
 
 
 @router.get("/models/{model}")
 async def model(model: str, state: _State) -> dict[str, object]:
     """Describe one bundle: its defaults, and what a web page needs to know."""
-    if model not in state.service.models:
-        raise UnknownNameError("model", model, tuple(state.service.models))
     return _model(model, state)
 
 
 def _model(name: str, state: State) -> dict[str, object]:
-    manifest = state.pipeline(name).bundle.manifest
+    manifest = state.service.models.source(name).bundle.manifest
     defaults = manifest.defaults
     return {
         "id": name,
         "object": "model",
         "created": state.started_s,
         "owned_by": "sdopt",
+        "loaded": name in state.service.models.loaded,
         "family": manifest.family,
         "size_multiple": manifest.vae_scale_factor,
         "defaults": {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 from pydantic import Field as Value
 
 from sdopt.errors import InvalidValueError
+from sdopt.pipeline import Pipeline
 from sdopt.serve.http.fields import Field, refuse_the_unsupported
 from sdopt.serve.http.openai_fields import OPENAI_EDIT_FIELDS, OPENAI_FIELDS
 from sdopt.serve.http.state import State
@@ -70,24 +71,22 @@ class ImagesRequest(BaseModel):
                 "output_compression", self.output_compression, "for jpeg and webp only"
             )
 
-    async def order(self, state: State, pictures: Mapping[str, Any] | None = None) -> Order:
-        """Turn the request into an order.
+    def model_of(self, state: State) -> str:
+        """Return the name of the bundle that is asked for."""
+        return self.model if self.model is not None else state.default_model
 
-        Args:
-            state: Of the server.
-            pictures: Options of the request that are no fields: what it starts from.
+    async def order(self, state: State, model: str, pipeline: Pipeline) -> Order:
+        """Turn the request into an order.
 
         Raises:
             RequestError: It cannot be carried out as it stands.
         """
-        self.check()
-        model = self.model if self.model is not None else state.default_model
         options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         options |= _size(self.size) | {"num_images_per_prompt": self.n} | self._image_options()
         quality = 100 if self.output_compression is None else self.output_compression
         return Order(
             model=model,
-            request=await state.request(model, options | dict(pictures or {})),
+            request=await state.request(pipeline, options),
             format=PictureFormat(kind=self.output_format or "png", quality=quality),
             partial_images=self.partial_images or 0,
         )
@@ -106,9 +105,16 @@ class EditsRequest(ImagesRequest):
     strength: float | None = None
     mask_blur: float | None = None
     padding_mask_crop: int | None = None
+    _pictures: dict[str, Image.Image] = PrivateAttr(default_factory=dict)
+
+    def with_pictures(self, pictures: dict[str, Image.Image]) -> EditsRequest:
+        """Return this request with what it starts from: ``image``, and ``mask_image`` if any."""
+        self._pictures = pictures
+        return self
 
     def _image_options(self) -> dict[str, Any]:
         return {
+            **self._pictures,
             "strength": self.strength,
             "mask_blur": self.mask_blur,
             "padding_mask_crop": self.padding_mask_crop,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -11,7 +13,7 @@ from typing import Any, TypeVar, cast
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
-from sdopt.errors import UnknownNameError
+from sdopt.errors import QueueTimeoutError
 from sdopt.pipeline import Pipeline
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.request_options import RequestOptions
@@ -39,25 +41,32 @@ class State:
     @property
     def default_model(self) -> str:
         """The bundle of requests that name none."""
-        return next(iter(self.service.models))
+        return self.service.models.names[0]
 
-    def pipeline(self, model: str) -> Pipeline:
-        """Return the pipeline of a bundle.
+    @asynccontextmanager
+    async def pipeline(self, model: str) -> AsyncIterator[Pipeline]:
+        """Keep a bundle loaded during the block, and wait for it before.
 
         Raises:
             UnknownNameError: There is none of this name.
+            ServerError: It cannot be waited for now, or was not loaded in time.
         """
-        if model not in self.service.models:
-            raise UnknownNameError("model", model, tuple(self.service.models))
-        return self.service.models[model]
+        claim, limit_s = self.service.claim(model), self.service.limits.queue_timeout_s
+        try:
+            coming = asyncio.wrap_future(claim.pipeline)
+            await asyncio.wait({coming}, timeout=limit_s)
+            if not coming.done():
+                raise QueueTimeoutError(limit_s, self.service.retry_after_s())
+            yield await coming
+        finally:
+            self.service.models.leave(claim)
 
-    async def request(self, model: str, options: dict[str, Any]) -> GenerationRequest:
+    async def request(self, pipeline: Pipeline, options: dict[str, Any]) -> GenerationRequest:
         """Check a request, off the event loop: its scheduler is compiled here.
 
         Raises:
             RequestError: It cannot be carried out as it stands.
         """
-        pipeline = self.pipeline(model)
         given = {name: value for name, value in options.items() if value is not None}
         for name in ("prompt", "negative_prompt"):
             if isinstance(given.get(name), str):

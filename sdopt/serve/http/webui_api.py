@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from sdopt.serve.http.following import Following
+from sdopt.serve.http.following import follow
 from sdopt.serve.http.state import State, state_of
 from sdopt.serve.http.uploads import decode_base64, open_upload
 from sdopt.serve.http.webui_requests import Img2ImgRequest, PngInfoRequest, Txt2ImgRequest
@@ -33,8 +33,7 @@ async def img2img(body: Img2ImgRequest, request: Request, state: _State) -> dict
 
 
 async def _made(body: Txt2ImgRequest, request: Request, state: State) -> dict[str, object]:
-    order = await body.order(state)
-    following = Following(state.service, order, request)
+    following = await follow(body, request, state)
     state.web_ui_jobs.append(following.job)
     try:
         finished = await following.finished()

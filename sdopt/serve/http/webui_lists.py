@@ -36,7 +36,7 @@ async def sd_models(state: _State) -> list[dict[str, object]]:
     """List the bundles that the server has."""
     return [
         {"title": name, "model_name": name, "hash": None, "sha256": None, "filename": name}
-        for name in state.service.models
+        for name in state.service.models.names
     ]
 
 
@@ -70,5 +70,6 @@ async def nothing() -> list[object]:
 @router.get("/embeddings")
 async def embeddings(state: _State) -> dict[str, object]:
     """List the concepts of textual inversion that prompts can name."""
-    concepts = state.pipeline(state.default_model).concepts
+    models, name = state.service.models, state.default_model
+    concepts = models.pipeline(name).concepts if name in models.loaded else ()
     return {"loaded": {concept.token: {} for concept in concepts}, "skipped": {}}

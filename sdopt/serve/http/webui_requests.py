@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Value
 
 from sdopt.errors import InvalidValueError
+from sdopt.pipeline import Pipeline
 from sdopt.runtime.input_picture import MAX_BLUR, MaskOptions, digest
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.schedulers import scheduler_facts
@@ -47,14 +48,25 @@ class Txt2ImgRequest(BaseModel):
     send_images: bool | None = None
     override_settings: dict[str, Any] | None = None
 
-    async def order(self, state: State) -> Order:
+    def check(self) -> None:
+        """Refuse what is not supported.
+
+        Raises:
+            RequestError: The message says what.
+        """
+        refuse_the_unsupported(self.model_dump(exclude_unset=True), self.known)
+
+    def model_of(self, state: State) -> str:
+        """Return the name of the bundle that is asked for."""
+        return _overrides(self.override_settings or {}, state.default_model)[0]
+
+    async def order(self, state: State, model: str, pipeline: Pipeline) -> Order:
         """Turn the request into an order.
 
         Raises:
             RequestError: It cannot be carried out as it stands.
         """
-        refuse_the_unsupported(self.model_dump(exclude_unset=True), self.known)
-        model, clip_skip = _overrides(self.override_settings or {}, state)
+        _, clip_skip = _overrides(self.override_settings or {}, model)
         cfg_scale = 7.0 if self.cfg_scale is None else self.cfg_scale
         options: dict[str, Any] = {
             "prompt": self.prompt,
@@ -69,10 +81,10 @@ class Txt2ImgRequest(BaseModel):
             "clip_skip": clip_skip,
             **await state.apart(partial(self._image_options, state.service.limits)),
         }
-        request = await state.request(model, options)
+        request = await state.request(pipeline, options)
         if (eta := self._eta(request.plan.name)) is not None:
             seeded = options | {"eta": eta, "seed": request.seed}
-            request = await state.request(model, seeded)
+            request = await state.request(pipeline, seeded)
         return Order(model=model, request=self._finished(request))
 
     def echo(self) -> dict[str, Any]:
@@ -188,8 +200,8 @@ def _opened(name: str, text: str, limits: Limits) -> Image.Image:
     return upright_picture(name, decode_base64(name, text), limits.max_input_pixels)
 
 
-def _overrides(settings: dict[str, Any], state: State) -> tuple[str, int]:
-    model, clip_skip = state.default_model, 0
+def _overrides(settings: dict[str, Any], default_model: str) -> tuple[str, int]:
+    model, clip_skip = default_model, 0
     for name, value in settings.items():
         if name == "sd_model_checkpoint" and isinstance(value, str):
             model = value

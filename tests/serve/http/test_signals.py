@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from sdopt.pipeline import Pipeline
+from tests.cli.conftest import Cli
 from tests.serve.orders import pixels
 
 STEPS = 40
@@ -99,3 +100,12 @@ def test_another_address_needs_keys(tmp_path: Path) -> None:
         env = {name: value for name, value in os.environ.items() if name != "SDOPT_API_KEYS"}
         ended = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
         assert (ended.returncode, ended.stderr) == (2, message)
+
+
+def test_memory_is_a_size_with_a_unit(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("serve", "shapes", "--memory", "much") == 2
+    assert "'much' is no size. Write for instance 12GiB or 800MB." in capsys.readouterr().err
+    assert cli("serve", "shapes", "--memory", "1.5MB") == 2
+    told = capsys.readouterr().err
+    assert "memory='1500000 bytes' is not allowed. memory is at least " in told
+    assert told.endswith(" bytes, which shapes takes as estimated.\n")
