@@ -4,7 +4,8 @@
 
 Latency, memory and parity do not depend on trained weights, and nothing needs to be downloaded.
 The tokenizer is that of the carried model: its ids are few, but valid for any vocabulary. Networks
-are made and written one after the other, so that the largest is what has to fit into memory.
+are made in the type that they are stored in, and written one after the other, so that the largest
+is what has to fit into memory.
 """
 
 from __future__ import annotations
@@ -110,7 +111,13 @@ def makers(family: str) -> Makers:
     heads = (5, 10, 20, 20) if second else 8
     layers, activation = (23, "gelu") if second else (12, "quick_gelu")
     return {
-        "unet": lambda: unet(width, heads, 96 if second else 64, use_linear_projection=second),
+        "unet": lambda: unet(
+            width,
+            heads,
+            96 if second else 64,
+            use_linear_projection=second,
+            upcast_attention=second,
+        ),
         "vae": lambda: vae(0.18215, 768 if second else 512),
         "text_encoder": lambda: text_encoder(CLIPTextModel, width, layers, activation),
         "scheduler": lambda: scheduler(second),
@@ -125,12 +132,10 @@ def scheduler(second: bool) -> Any:
     return PNDMScheduler(**settings, skip_prk_steps=True)
 
 
-def written(out: Path, family: str, dtype: torch.dtype) -> Iterator[tuple[str, list[str]]]:
+def written(out: Path, family: str) -> Iterator[tuple[str, list[str]]]:
     """Write each folder, and give its entry of model_index.json."""
     for folder, make in makers(family).items():
         made = make()
-        if isinstance(made, torch.nn.Module):
-            made = made.to(dtype)
         made.save_pretrained(out / folder)
         yield folder, [type(made).__module__.split(".")[0], type(made).__name__]
         del made
@@ -146,9 +151,10 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_default_dtype(getattr(torch, options.dtype))
     xl = "XL" if options.family == "sdxl" else ""
     index: dict[str, Any] = {"_class_name": f"StableDiffusion{xl}Pipeline"}
-    index |= dict(written(options.out, options.family, getattr(torch, options.dtype)))
+    index |= dict(written(options.out, options.family))
     if xl:
         index["force_zeros_for_empty_prompt"] = True
     (options.out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

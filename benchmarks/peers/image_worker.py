@@ -26,10 +26,10 @@ PROMPTS = (f"A picture of a puppy with {count} toys" for count in itertools.coun
 
 def diffusers(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
     import torch
-    from diffusers import StableDiffusionPipeline
+    from diffusers import DiffusionPipeline
 
     def load() -> Callable[[], dict[str, float]]:
-        pipeline = StableDiffusionPipeline.from_pretrained(
+        pipeline = DiffusionPipeline.from_pretrained(
             options.model, dtype=getattr(torch, options.dtype)
         )
         return _like_diffusers(pipeline, options)
@@ -38,11 +38,9 @@ def diffusers(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str
 
 
 def optimum(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
-    from optimum.onnxruntime import ORTStableDiffusionPipeline
+    from optimum.onnxruntime import ORTDiffusionPipeline
 
-    return lambda: _like_diffusers(
-        ORTStableDiffusionPipeline.from_pretrained(options.model), options
-    )
+    return lambda: _like_diffusers(ORTDiffusionPipeline.from_pretrained(options.model), options)
 
 
 def sdopt(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:

@@ -15,7 +15,7 @@ from sdopt.errors import ManifestError
 FILE_NAME = "sdopt.json"
 FORMAT_VERSION = 1
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
@@ -50,6 +50,21 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class IslandRecord:
+    """A part of a network that computes in fp32 in a graph of fewer bits.
+
+    Attributes:
+        name: In the exporter's table of islands.
+        reason: What goes wrong without it, for people.
+        nodes: How many of the graph's nodes it holds.
+    """
+
+    name: str
+    reason: str
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One network of the bundle.
 
@@ -57,11 +72,12 @@ class Component:
         model: The ONNX file, as a path relative to the bundle.
         inputs: The graph's inputs, in its order.
         outputs: The graph's outputs, in its order.
-        precision: What the graph computes in.
+        precision: What the graph computes in, but for its islands.
         opset: The ONNX opset of the graph.
         parity: Measured at export; None in another tool's folder, which says nothing of it.
         reference: A safetensors file with a few inputs and torch's fp32 outputs, as
             ``{case}.{tensor}``, relative to the bundle; None likewise.
+        islands: What computes in fp32 although fewer bits were asked for.
     """
 
     model: str
@@ -71,6 +87,7 @@ class Component:
     opset: int
     parity: Parity | None
     reference: str | None
+    islands: tuple[IslandRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

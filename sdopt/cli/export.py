@@ -19,7 +19,7 @@ from sdopt.cli.progress import progress_bar
     type=click.Choice(PRECISIONS),
     default="fp32",
     show_default=True,
-    help="What the graphs compute in.",
+    help="What the graphs compute in, but for islands of fp32 without which they overflow.",
 )
 @click.option(
     "--opset", default=18, show_default=True, help="The ONNX opset of the graphs, 18 to 20."
@@ -49,6 +49,13 @@ from sdopt.cli.progress import progress_bar
     metavar="BUNDLE",
     help="Share files of the same content with this bundle; may be given several times.",
 )
+@click.option(
+    "--without-island",
+    "without_islands",
+    multiple=True,
+    metavar="NAME",
+    help="Lower also this fp32 island (sdopt info names them); the check against torch decides.",
+)
 def command(checkpoint: str, out: Path, **options: Any) -> None:
     """Export CHECKPOINT to the new bundle OUT.
 
@@ -62,10 +69,12 @@ def command(checkpoint: str, out: Path, **options: Any) -> None:
     with progress_bar("Reading the checkpoint") as report:
         manifest = export(checkpoint, out, **options, progress=report)
     for name, component in manifest.components.items():
-        parity = component.parity
+        parity, islands = component.parity, ", ".join(i.name for i in component.islands)
         assert parity is not None
+        beside = f" (fp32: {islands})" if islands else ""
         click.echo(
-            f"{name:<13} {component.precision}, relative L2 to torch {parity.relative_l2:.1e}, "
+            f"{name:<13} {component.precision}{beside}, "
+            f"relative L2 to torch {parity.relative_l2:.1e}, "
             f"largest error {parity.max_error:.1e} (at most {parity.tolerance:.0e})"
         )
     for note in manifest.notes:

@@ -33,6 +33,8 @@ def command(bundle: str, as_json: bool, engine: str, engine_options: EngineOptio
     for name, component in opened.manifest.components.items():
         tensors = f"{', '.join(map(str, component.inputs))} -> {component.outputs[0]}"
         console.print(f"[bold]{name:<12}[/bold] {escape(tensors)}")
+    for island, (reason, components) in _islands(opened).items():
+        console.print(f"[bold]fp32[/bold] {island} in {', '.join(components)}: {escape(reason)}.")
     for note in opened.manifest.notes:
         console.print(f"[yellow]Note:[/yellow] {note}")
 
@@ -77,6 +79,16 @@ def _components(bundle: Bundle) -> object:
             _parity(component),
         )
     return table
+
+
+def _islands(bundle: Bundle) -> dict[str, tuple[str, list[str]]]:
+    """Return why each island is there, and in which components with how many nodes."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, component in bundle.manifest.components.items():
+        for island in component.islands:
+            _, components = found.setdefault(island.name, (island.reason, []))
+            components.append(f"{name} ({island.nodes} nodes)")
+    return found
 
 
 def _parity(component: Component) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdopt.bundle.manifest import PRECISIONS
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.buffers import check_buffers
 from sdopt.engines.contract import Array, Buffer, Call
@@ -28,6 +29,8 @@ from sdopt.errors import (
 if TYPE_CHECKING:
     import onnxruntime as ort
 
+_NO_KERNELS = ("bf16",)
+"""What the CPU provider cannot compute in."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider"}
 _DTYPES = {
     "tensor(float)": "float32",
@@ -158,6 +161,10 @@ def _import(device: str) -> Any:
 
 
 def _precision(model: Model, wanted: str | None) -> str:
+    if model.precision in _NO_KERNELS:
+        hint = "Run this bundle with OpenVINO (--engine openvino), or export it in fp32 or fp16"
+        there = [name for name in PRECISIONS if name not in _NO_KERNELS]
+        raise ProviderUnavailableError(f"onnxruntime on the CPU in {model.precision}", there, hint)
     if wanted not in (None, model.precision):
         hint = f"ONNX Runtime computes as the bundle says: export it with --precision {wanted}"
         raise ProviderUnavailableError(f"onnxruntime in {wanted}", [model.precision], hint)
@@ -178,6 +185,8 @@ def _session(model: Model, options: EngineOptions) -> ort.InferenceSession:
 def _session_options(ort: Any, options: EngineOptions) -> ort.SessionOptions:
     session = ort.SessionOptions()
     session.log_severity_level = 3
+    if not options.optimized:
+        session.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if options.threads is not None:
         session.intra_op_num_threads = options.threads
     return session

@@ -19,7 +19,7 @@ class Model:
         path: Its ONNX file.
         sha256: Of graph and weights together; empty where it is not known. What is built from a
             model without one is not stored.
-        precision: What the graph computes in, ``"fp32"`` or ``"fp16"``.
+        precision: What the graph computes in, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         exact: Whether it must be computed in just that, whatever the options ask for.
     """
 
@@ -55,12 +55,15 @@ class EngineOptions:
             has on this device.
         threads: Threads within one operator; None leaves it to the backend (one per core).
         store: Where built engines are kept.
+        optimized: Whether the backend may rewrite the graph to run faster; without it, only ONNX
+            Runtime runs the graph as it is written.
     """
 
     device: str = "cpu"
     precision: str | None = None
     threads: int | None = None
     store: EngineStore = field(default_factory=EngineStore)
+    optimized: bool = True
 
     def of(self, model: Model) -> EngineOptions:
         """Return what one component is opened with: its own precision where that must be kept."""

@@ -12,7 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from sdopt.export.exporter import OPSETS, ExportOptions, export
+from sdopt.export.exporter import export
+from sdopt.export.options import OPSETS, ExportOptions
 from sdopt.export.parity import Run
 from sdopt.export.progress import Report
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sdopt.bundle.families import FAMILIES, Family
-from sdopt.bundle.manifest import Precision
 from sdopt.bundle.recognition import recognise
 from sdopt.errors import CheckpointError
 from sdopt.export.families import ModelFolder, check, model_folders
@@ -103,16 +102,6 @@ class Checkpoint:
     def config(self, folder: str) -> Mapping[str, Any]:
         """Return the config.json of a folder."""
         return self.models[folder].config
-
-    def precision(self, folder: str, asked: Precision) -> Precision:
-        """Return what the networks of a folder compute in, where ``asked`` is what was asked for.
-
-        A VAE whose config says ``force_upcast`` overflows in float16: SDXL's inner activations
-        reach 1e5, where float16 ends at 65504. As in diffusers, this is heeded in the families
-        that were published so; elsewhere the setting is only a default that nobody looked at.
-        """
-        upcast = folder == "vae" and self.config("vae").get("force_upcast", True)
-        return "fp32" if upcast and self.family.pooled else asked
 
 
 _WANTED = (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
 
 import sdopt
 from sdopt.bundle.bundle import Bundle
@@ -15,67 +14,27 @@ from sdopt.bundle.manifest import (
     FORMAT_VERSION,
     Component,
     Defaults,
+    IslandRecord,
     Manifest,
     Parity,
     Precision,
-    PredictionType,
     Preview,
 )
 from sdopt.bundle.sharing import share_files
 from sdopt.bundle.writer import seal, writing_aside
-from sdopt.errors import ExportError, MissingDependencyError
+from sdopt.errors import MissingDependencyError
 from sdopt.export import parity
 from sdopt.export.checkpoint import Checkpoint
-from sdopt.export.components import COMPONENTS, FLOAT, TOLERANCE
+from sdopt.export.components import COMPONENTS, DOORS, TOLERANCE
 from sdopt.export.jobs import Job
 from sdopt.export.loop_graphs import write_loop_graphs
+from sdopt.export.options import ExportOptions, opset_of
 from sdopt.export.parity import Run
+from sdopt.export.precision import ISLANDS, Island, computed_in, islands_of
 from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
 from sdopt.export.sources import locate, read_checkpoint
 from sdopt.export.workers import Message, running
-
-OPSETS = (18, 19, 20)
-"""18 is what every fusion pass knows; from 21 on GroupNormalization has no ONNX Runtime kernel."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """How a checkpoint is exported.
-
-    Attributes:
-        precision: What the graphs compute in.
-        opset: The ONNX opset of the graphs, one of :data:`OPSETS`.
-        variant: Of the checkpoint's weight files, such as ``"fp16"``. None takes the files without
-            a variant or, where there are none, the only variant that there is.
-        prediction_type: What the UNet predicts, for single files that do not say.
-        num_inference_steps: What the bundle's requests mean where they do not say; None for what
-            is usual in the family.
-        guidance_scale: Likewise.
-        share_with: Other bundles; files with the same content are shared with them.
-    """
-
-    precision: Precision = "fp32"
-    opset: int = 18
-    variant: str | None = None
-    prediction_type: PredictionType | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    share_with: tuple[str | Path, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ExportError(_choices("precision", self.precision, get_args(Precision)))
-        if self.opset not in OPSETS:
-            raise ExportError(_choices("opset", self.opset, OPSETS))
-        if self.prediction_type not in (None, *get_args(PredictionType)):
-            choices = get_args(PredictionType)
-            raise ExportError(_choices("prediction_type", self.prediction_type, choices))
-        steps, guidance = self.num_inference_steps, self.guidance_scale
-        if steps is not None and not 1 <= steps <= 1000:
-            raise ExportError(f"num_inference_steps={steps} is not 1 to 1000.")
-        if guidance is not None and not 0 <= guidance < float("inf"):
-            raise ExportError(f"guidance_scale={guidance} is not a number from 0.")
 
 
 def export(
@@ -119,19 +78,25 @@ def export(
         tracker = Progress(source.family.components, progress)
         _write_documents(source, folder)
         checks: dict[str, Parity] = {}
+        held: dict[str, Mapping[str, int]] = {}
         preview: Preview | None = None
         with running(_jobs(source, wanted, folder, scratch)) as messages:
             for message in messages:
                 name = message["component"]
                 tracker.at(name, message["stage"])
                 if message["stage"] == "done":
-                    tolerance = TOLERANCE[_precision(source, name, wanted)]
-                    checks[name] = _check(name, folder, scratch, tolerance, run)
+                    precision = _precision(source, name, wanted)
+                    checks[name] = _check(name, folder, scratch, precision, run)
+                    held[name] = message["islands"]
                     preview = _preview(message) or preview
                     tracker.at(name, "checked")
         shutil.rmtree(scratch)
         assert preview is not None
-        described = _manifest(source, wanted, checks, preview)
+        components = {
+            name: _component(name, source, wanted, checks[name], held[name])
+            for name in source.family.components
+        }
+        described = _manifest(source, wanted, components, preview)
         manifest = seal(folder, _with_loop_graphs(described, folder))
         share_files(folder, manifest, others)
         tracker.finished()
@@ -163,6 +128,7 @@ def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Pat
             prediction_type=options.prediction_type,
             components=names,
             precision=options.precision,
+            without_islands=options.without_islands,
             opset=options.opset,
             out=folder,
             scratch=scratch,
@@ -171,13 +137,28 @@ def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Pat
     ]
 
 
-def _check(name: str, folder: Path, scratch: Path, tolerance: float, run: Run) -> Parity:
-    references = scratch / f"{name}.safetensors"
-    return parity.check(name, folder / name / "model.onnx", references, tolerance, run)
+def _check(name: str, folder: Path, scratch: Path, precision: Precision, run: Run) -> Parity:
+    """Compare a graph with torch; one of fewer bits by a stand-in that rounds as hardware would."""
+    model, references = folder / name / "model.onnx", scratch / f"{name}.safetensors"
+    if precision == "fp32":
+        return parity.check(name, model, references, TOLERANCE[precision], run)
+    from sdopt.export.precision.emulation import emulate
+
+    stand_in = model.with_name("rounded.onnx")
+    emulate(model, stand_in)
+    try:
+        return parity.check(name, stand_in, references, TOLERANCE[precision], run)
+    finally:
+        stand_in.unlink()
+
+
+def _islands(source: Checkpoint, name: str, options: ExportOptions) -> tuple[Island, ...]:
+    folder = COMPONENTS[name].folder
+    return islands_of(source, folder, options.precision, options.without_islands)
 
 
 def _precision(source: Checkpoint, name: str, options: ExportOptions) -> Precision:
-    return source.precision(COMPONENTS[name].folder, options.precision)
+    return computed_in(options.precision, _islands(source, name, options))
 
 
 def _preview(message: Message) -> Preview | None:
@@ -188,7 +169,10 @@ def _preview(message: Message) -> Preview | None:
 
 
 def _manifest(
-    source: Checkpoint, options: ExportOptions, checks: Mapping[str, Parity], preview: Preview
+    source: Checkpoint,
+    options: ExportOptions,
+    components: Mapping[str, Component],
+    preview: Preview,
 ) -> Manifest:
     vae = source.config("vae")
     return Manifest(
@@ -202,12 +186,9 @@ def _manifest(
         defaults=_defaults(source, options),
         scheduler=source.scheduler,
         tokenizers=source.tokenizers,
-        components={
-            name: _component(name, source, options, checks[name])
-            for name in source.family.components
-        },
+        components=components,
         preview=preview,
-        notes=(*source.notes, *_upcast_notes(source, options)),
+        notes=source.notes,
         files={},
         zero_negative_prompt=source.zero_negative_prompt,
     )
@@ -230,27 +211,25 @@ def _defaults(source: Checkpoint, options: ExportOptions) -> Defaults:
     )
 
 
-def _upcast_notes(source: Checkpoint, options: ExportOptions) -> tuple[str, ...]:
-    if source.precision("vae", options.precision) == options.precision:
-        return ()
-    return (
-        "The VAE computes in fp32, because it overflows in fp16: vae/config.json says "
-        "force_upcast=true.",
-    )
-
-
-def _component(name: str, source: Checkpoint, options: ExportOptions, check: Parity) -> Component:
+def _component(
+    name: str,
+    source: Checkpoint,
+    options: ExportOptions,
+    check: Parity,
+    held: Mapping[str, int],
+) -> Component:
     row, precision = COMPONENTS[name], _precision(source, name, options)
     return Component(
         model=f"{name}/model.onnx",
-        inputs=row.inputs(source, FLOAT[precision]),
-        outputs=row.outputs(source, FLOAT[precision]),
+        inputs=row.inputs(source, DOORS[precision]),
+        outputs=row.outputs(source, DOORS[precision]),
         precision=precision,
-        opset=options.opset,
+        opset=opset_of(precision, options.opset),
         parity=check,
         reference=f"{name}/reference.safetensors",
+        islands=tuple(
+            IslandRecord(island, ISLANDS[island].reason, nodes)
+            for island, nodes in held.items()
+            if nodes
+        ),
     )
-
-
-def _choices(name: str, value: object, choices: Sequence[object]) -> str:
-    return f"{name}={value!r} is not allowed. Choices: {', '.join(map(str, choices))}."

@@ -39,16 +39,15 @@ _WRAPPED = "model."  # how the wrappers of sdopt.export.wrappers call the model 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def clean(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-    """Fold, simplify and rename a traced graph in place.
-
-    Afterwards parameters are called as in the model (weights of linear layers are stored
-    transposed, as ``NAME.transposed``), and nodes after the module that they come from.
+def simplify(model: ir.Model) -> set[str]:
+    """Fold and simplify a traced graph in place. Torch's metadata stays on it.
 
     Args:
         model: As :func:`sdopt.export.trace.trace` gives it.
-        inputs: Specs of the graph's inputs; their dimension names replace torch's.
-        outputs: Specs of the graph's outputs.
+
+    Returns:
+        The names of the parameters, as in the model; the weights of linear layers are stored
+        transposed, as ``NAME.transposed``.
     """
     graph = model.graph
     parameters = _name_parameters(graph)
@@ -65,7 +64,24 @@ def clean(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
-    _name_everything(graph, parameters)
+    return parameters
+
+
+def finish(
+    model: ir.Model,
+    parameters: Collection[str],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> None:
+    """Name a simplified graph's nodes after the modules that they come from, and describe it.
+
+    Args:
+        model: Changed in place.
+        parameters: What :func:`simplify` returned; all other constants are numbered.
+        inputs: Specs of the graph's inputs; their dimension names replace torch's.
+        outputs: Specs of the graph's outputs.
+    """
+    _name_everything(model.graph, parameters)
     common.ClearMetadataAndDocStringPass()(model)
     _describe(model, inputs, outputs)
 

@@ -26,6 +26,7 @@ class Job:
         out: The bundle's temporary folder.
         scratch: A folder for arrays that are not part of the bundle.
         prediction_type: What the UNet predicts, for single files that do not say.
+        without_islands: Names of islands that are left out.
     """
 
     checkpoint: Path
@@ -36,6 +37,7 @@ class Job:
     out: Path
     scratch: Path
     prediction_type: str | None = None
+    without_islands: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Write on one line."""
@@ -46,7 +48,8 @@ class Job:
         """Read what :meth:`to_json` wrote."""
         data = json.loads(line)
         data |= {name: Path(data[name]) for name in ("checkpoint", "out", "scratch")}
-        return cls(**data | {"components": tuple(data["components"])})
+        data |= {name: tuple(data[name]) for name in ("components", "without_islands")}
+        return cls(**data)
 
 
 def failure(error: Exception) -> dict[str, Any]:

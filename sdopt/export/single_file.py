@@ -44,7 +44,7 @@ def read_single_file(path: Path, prediction_type: str | None = None) -> Checkpoi
     parts = _parts(file, kind)
     prediction = prediction_type or _prediction_type(file, kind)
     try:
-        models = dict(_models(file, kind, parts, kind.sizes[prediction]))
+        models = dict(_models(file, kind, parts, prediction))
     except KeyError as error:
         raise CheckpointError(path, f"the weight {error} is missing", _INCOMPLETE) from None
     configs = {name: model.config for name, model in models.items()}
@@ -124,11 +124,11 @@ def _prediction_type(file: WeightFile, kind: Kind) -> str:
 
 
 def _models(
-    file: WeightFile, kind: Kind, parts: Mapping[str, Tensors], sample_size: int
+    file: WeightFile, kind: Kind, parts: Mapping[str, Tensors], prediction: str
 ) -> list[tuple[str, Model]]:
-    unet, vae = parts[UNET], parts[VAE]
+    unet, vae, sample_size = parts[UNET], parts[VAE], kind.sizes[prediction]
     configs = {
-        "unet": unet_config(unet, sample_size),
+        "unet": unet_config(unet, sample_size) | _attention(kind, prediction),
         "vae": vae_config(vae, sample_size * 8) | _scaling(kind),
     }
     tensors: dict[str, Tensors] = {
@@ -141,6 +141,14 @@ def _models(
         pooled = configs["text_encoder_2"]["projection_dim"]
         configs["unet"] |= added_config(unet, pooled, kind.numbers)
     return [(name, _model(file, name, configs[name], tensors[name])) for name in configs]
+
+
+def _attention(kind: Kind, prediction: str) -> dict[str, Any]:
+    """Tell that attention's scores need float32 in 2.1's model for 768 pixels.
+
+    Nothing tells it from 2.0's, which would do without.
+    """
+    return {"upcast_attention": True} if (kind.name, prediction) == ("sd2", "v_prediction") else {}
 
 
 def _scaling(kind: Kind) -> dict[str, Any]:

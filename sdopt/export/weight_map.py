@@ -16,7 +16,7 @@ def weight_map(graph: ir.Graph, names: Collection[str]) -> dict[str, dict[str, o
     """Find the weights of a network among the initialisers of its cleaned graph.
 
     Args:
-        graph: As :func:`sdopt.export.graph.clean` leaves it.
+        graph: As :func:`sdopt.export.graph.finish` leaves it.
         names: Of the network's weights, as diffusers or transformers call them.
 
     Returns:

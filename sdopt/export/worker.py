@@ -17,9 +17,12 @@ from sdopt.bundle.manifest import Precision
 from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
 from sdopt.export import cases, graph, preview, storage, weight_map
-from sdopt.export.components import COMPONENTS, FLOAT, ComponentRow
+from sdopt.export.components import COMPONENTS, DOORS, ComponentRow
 from sdopt.export.jobs import Job, failure
 from sdopt.export.loading import half_weights, load
+from sdopt.export.options import opset_of
+from sdopt.export.precision import Island, computed_in, islands_of
+from sdopt.export.precision.lowering import lower
 from sdopt.export.settings import scaling_factor, vae_scale_factor
 from sdopt.export.sources import read_checkpoint
 from sdopt.export.trace import trace
@@ -48,35 +51,44 @@ class Exporter:
         self._write_references(row, [self._reference(row, network, case) for case in inputs])
         fitted = self._preview(network) if row.name == "vae_encoder" else None
         self._say(row, "trace")
-        if self._precision(row) == "fp16":
-            del network  # before the other copy is loaded: together they would be the peak
-            network = load(self._checkpoint.models[row.folder], torch.float16)
-        nodes = self._write_graph(row, network)
-        self._say(row, "done", preview=fitted, nodes=nodes)
+        nodes, held = self._write_graph(row, network)
+        self._say(row, "done", preview=fitted, nodes=nodes, islands=held)
 
     def _write_references(self, row: ComponentRow, pairs: Sequence[ReferencePair]) -> None:
         save_reference(self._job.scratch / f"{row.name}.safetensors", pairs)
         save_reference(self._job.out / row.name / "reference.safetensors", [pairs[cases.KEPT]])
 
-    def _write_graph(self, row: ComponentRow, network: nn.Module) -> int:
+    def _write_graph(self, row: ComponentRow, network: nn.Module) -> tuple[int, dict[str, int]]:
+        """Trace in float32, lower, write; return how many nodes there are, and in each island."""
         model, precision = self._checkpoint.models[row.folder], self._precision(row)
-        inputs, outputs = row.inputs(self, FLOAT[precision]), row.outputs(self, FLOAT[precision])
-        halves = half_weights(model, network) if precision == "fp32" else set[str]()
         names = set(network.state_dict())
+        halves = half_weights(model, network) if precision == "fp32" else set[str]()
         make_traceable(network)
-        traced = trace(WRAPPERS[row.name](network).eval(), inputs, outputs, self._job.opset)
-        graph.clean(traced, inputs, outputs)
+        wide = row.inputs(self, "float32"), row.outputs(self, "float32")
+        traced = trace(WRAPPERS[row.name](network).eval(), *wide, self._job.opset)
+        parameters = graph.simplify(traced)
+        inputs, outputs = row.inputs(self, DOORS[precision]), row.outputs(self, DOORS[precision])
+        if precision == "fp32":
+            held = dict.fromkeys((i.name for i in self._islands(row)), len(traced.graph))
+        else:
+            held = lower(traced.graph, precision, self._islands(row), (*inputs, *outputs))
+        traced.opset_imports[""] = opset_of(precision, self._job.opset)
+        graph.finish(traced, parameters, inputs, outputs)
         storage.store_as_half(traced.graph, halves)
         self._say(row, "write")
         weight_map.write(traced.graph, names, self._job.out / row.name)
         storage.save(traced, self._job.out / row.name / "model.onnx")
-        return len(traced.graph)
+        return len(traced.graph), held
+
+    def _islands(self, row: ComponentRow) -> tuple[Island, ...]:
+        job = self._job
+        return islands_of(self, row.folder, job.precision, job.without_islands)
 
     def _precision(self, row: ComponentRow) -> Precision:
-        return self._checkpoint.precision(row.folder, self._job.precision)
+        return computed_in(self._job.precision, self._islands(row))
 
     def _dtypes(self, row: ComponentRow) -> dict[str, str]:
-        specs = row.inputs(self, FLOAT[self._precision(row)])
+        specs = row.inputs(self, DOORS[self._precision(row)])
         return {spec.name: spec.dtype for spec in specs}
 
     @property

@@ -95,16 +95,12 @@ class UNet(nn.Module):
 
         Args:
             sample: (batch, channels, latent_height, latent_width).
-            timestep: (batch,) float32, also where the other tensors are float16.
+            timestep: (batch,) float32.
             encoder_hidden_states: (batch, sequence, width).
             *conditions: What :func:`sdopt.export.settings.unet_conditions` names, (batch, width).
         """
         added = dict(zip(self.conditions, conditions, strict=True))
         guidance = added.pop("timestep_cond", None)
-        if (
-            "text_embeds" in added
-        ):  # joined with embedded sizes, which are float32; ONNX wants both so
-            added["text_embeds"] = added["text_embeds"].float()
         return self.model(
             sample,
             timestep,

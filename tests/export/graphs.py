@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,17 @@ class Tiny:
     expected: Path
 
 
-def run_graph(model: Path, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def run_graph(
+    model: Path, inputs: Sequence[Mapping[str, Any]], *, optimized: bool = True
+) -> list[dict[str, Any]]:
     """Run a graph on ONNX Runtime, in this process: the graphs are tiny."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return [dict(zip(names, session.run(names, dict(arrays)), strict=True)) for arrays in inputs]
+
+
+as_written = partial(run_graph, optimized=False)
+"""Runs a graph as `sdopt.export` does."""

@@ -216,7 +216,7 @@ def test_several_variants_need_a_choice(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8"}, "precision='int8' is not allowed. Choices: fp32, fp16."),
+        ({"precision": "int8"}, "precision='int8' is not allowed. Choices: fp32, fp16, bf16."),
         ({"opset": 17}, "opset=17 is not allowed. Choices: 18, 19, 20."),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_full_disk_is_an_error_that_says_so(tiny: Tiny, tmp_path: Path) -> Non
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert errors.splitlines()[-1] == (
-        f"sdopt.errors.BundleWriteError: Cannot write the bundle {tmp_path / 'out'}: "
+        f"sdopt.errors.bundle.BundleWriteError: Cannot write the bundle {tmp_path / 'out'}: "
         "File too large. Free some space or choose another folder, and run the command again."
     )
     assert list(tmp_path.iterdir()) == []

@@ -75,6 +75,48 @@ def cubic(path: Path) -> Path:
     return graph(path, [node("Resize", "x  scales", mode="cubic")], image, scales)
 
 
+def odd_pixels(path: Path) -> Path:
+    image = {"x": (FLOAT, (1, 1, 4, 4))}
+    scales = {"scales": np.array([1, 1, 2, 2], np.float32)}
+    resize = node("Resize", "x  scales", coordinate_transformation_mode="half_pixel_symmetric")
+    return graph(path, [resize], image, scales, opsets={"": 19})
+
+
+def computed_norm(path: Path) -> Path:
+    inputs = {"x": (FLOAT, (1, 2, 4)), "s": (FLOAT, (2,))}
+    norm = node("InstanceNormalization", "x s b")
+    return graph(path, [norm], inputs, {"b": np.zeros(2, np.float32)})
+
+
+def short_integers(path: Path) -> Path:
+    there = node("Cast", "x", "s", to=TensorProto.INT16)
+    back = helper.make_node("Cast", ["s"], ["y"], to=FLOAT, name="back")
+    return graph(path, [there, back], X)
+
+
+def dropped_attention(path: Path) -> Path:
+    nodes = [
+        node("MatMul", "q k", "scores"),
+        node("Softmax", "scores", "weights"),
+        node("Mul", "weights kept", "some"),
+        helper.make_node("MatMul", ["some", "v"], ["y"], name="the second MatMul"),
+    ]
+    inputs = {"q": (FLOAT, (2, 3)), "k": (FLOAT, (3, 2)), "v": (FLOAT, (2, 3))}
+    return graph(path, nodes, inputs, {"kept": np.float32([[1, 0]])})
+
+
+def late_scale_in_float(path: Path) -> Path:
+    """The scale stands behind a cast to FLOAT."""
+    nodes = [
+        node("MatMul", "q k", "scores"),
+        node("Cast", "scores", "wide", to=FLOAT),
+        node("Mul", "wide scale", "scaled"),
+        node("Softmax", "scaled"),
+    ]
+    inputs = {"q": (HALF, (2, 3)), "k": (HALF, (3, 2))}
+    return graph(path, nodes, inputs, {"scale": np.float32([0.5])})
+
+
 def computed_axes(path: Path) -> Path:
     return graph(path, [node("ReduceSum", "x axes")], {**X, "axes": (INT64, (1,))})
 
@@ -158,7 +200,24 @@ FINDINGS: dict[Callable[[Path], Path], list[str]] = {
         "random-operator: the RandomNormalLike: RandomNormalLike draws noise, and its seed is "
         "ignored; noise is an input"
     ],
-    cubic: ["resize-mode: the Resize: Resize mode 'cubic' is not nearest or linear"],
+    cubic: ["resize-mode: the Resize: Resize with mode 'cubic'; it must be nearest or linear"],
+    odd_pixels: [
+        "resize-mode: the Resize: Resize with coordinate_transformation_mode "
+        "'half_pixel_symmetric'; it must be half_pixel or pytorch_half_pixel or "
+        "tf_half_pixel_for_nn or asymmetric or align_corners"
+    ],
+    computed_norm: [
+        "computed-norm: the InstanceNormalization: its scale s is computed; it must be a constant"
+    ],
+    short_integers: ["element-type: the Cast: s is INT16; TensorRT has none"],
+    dropped_attention: [
+        "attention-shape: the Mul: the softmax of scores goes into Mul; TensorRT fuses attention "
+        "where MatMul, Softmax and MatMul follow each other"
+    ],
+    late_scale_in_float: [
+        "attention-scale: the Mul: the scores are scaled after the product of Q and K; TensorRT "
+        "fuses attention, and fp16 overflows less, where Q is scaled before it"
+    ],
     computed_axes: [
         "computed-axes: the ReduceSum: the axes of ReduceSum are computed; they must be constant"
     ],

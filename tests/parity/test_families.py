@@ -120,10 +120,14 @@ def test_half_precision_leaves_the_vae_and_the_sizes_alone(common: dict[str, Fam
         "text_embeds: float16[batch, 24]",
         "time_ids: float32[batch, 6]",
     ]
-    assert bundle.manifest.notes == (
-        "The VAE computes in fp32, because it overflows in fp16: vae/config.json says "
-        "force_upcast=true.",
-    )
+    islands = {n: [i.name for i in c.islands] for n, c in bundle.manifest.components.items()}
+    assert islands == {
+        "text_encoder": ["norm_statistics"],
+        "text_encoder_2": ["norm_statistics"],
+        "vae_encoder": ["vae"],
+        "vae_decoder": ["vae"],
+        "unet": ["norm_statistics", "timestep_embedding"],
+    }
     options = {"height": 96, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0}
     assert common[HALF].difference(**options).mean() < 2  # theirs is in fp32
 

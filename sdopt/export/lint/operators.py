@@ -29,7 +29,21 @@ _RANDOM = (
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
     *("Multinomial", "Bernoulli"),
 )
-_RESIZE_MODES = ("nearest", "linear")
+_RESIZE = {
+    "mode": ("nearest", "linear"),
+    "coordinate_transformation_mode": (
+        *("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn"),
+        *("asymmetric", "align_corners"),
+    ),
+    "nearest_mode": ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"),
+}
+"""What the attributes of Resize may be; the first is ONNX's default."""
+_TYPES = (
+    *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.BOOL),
+    *(TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.INT4),
+    *(TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT4E2M1),
+)
+"""Element types that TensorRT has; DOUBLE has a rule of its own."""
 _SAME_TYPES = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "MatMul", "Max", "Min", "Concat", "Sum"), 0),
     **dict.fromkeys(("Gemm", "Conv", "ConvTranspose", "InstanceNormalization", "PRelu"), 0),
@@ -72,10 +86,12 @@ def random_operators(graph: Graph) -> Iterator[Finding]:
 def resize_modes(graph: Graph) -> Iterator[Finding]:
     """Interpolations that the parser has."""
     for node in graph.nodes:
-        mode = attribute(node, "mode", "nearest")
-        if node.op_type == "Resize" and mode not in _RESIZE_MODES:
-            problem = f"Resize mode {mode!r} is not {' or '.join(_RESIZE_MODES)}"
-            yield Finding("resize-mode", node.name, problem)
+        if node.op_type != "Resize":
+            continue
+        for name, allowed in _RESIZE.items():
+            if (value := attribute(node, name, allowed[0])) not in allowed:
+                problem = f"Resize with {name} {value!r}; it must be {' or '.join(allowed)}"
+                yield Finding("resize-mode", node.name, problem)
 
 
 def constant_axes(graph: Graph) -> Iterator[Finding]:
@@ -93,6 +109,26 @@ def layer_norm_outputs(graph: Graph) -> Iterator[Finding]:
         if node.op_type == "LayerNormalization" and graph.used & set(node.output[1:]):
             problem = "the mean or the deviation is read; only the first output is supported"
             yield Finding("layer-norm-outputs", node.name, problem)
+
+
+def instance_norm_constants(graph: Graph) -> Iterator[Finding]:
+    """Scale and bias of an instance norm must be known when the engine is built."""
+    for node in graph.nodes:
+        if node.op_type == "InstanceNormalization":
+            for what, name in zip(("scale", "bias"), node.input[1:], strict=True):
+                if not graph.is_constant(name):
+                    problem = f"its {what} {name} is computed; it must be a constant"
+                    yield Finding("computed-norm", node.name, problem)
+
+
+def element_types(graph: Graph) -> Iterator[Finding]:
+    """Types that TensorRT has."""
+    known = {*_TYPES, TensorProto.DOUBLE, TensorProto.UNDEFINED}
+    for name, kind in graph.types.items():
+        if kind not in known:
+            maker = graph.maker(name)
+            where = name if maker is None else maker.name
+            yield Finding("element-type", where, f"{name} is {type_name(kind)}; TensorRT has none")
 
 
 def doubles(graph: Graph) -> Iterator[Finding]:

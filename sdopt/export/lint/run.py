@@ -16,9 +16,12 @@ RULES: tuple[Rule, ...] = (
     operators.resize_modes,
     operators.constant_axes,
     operators.layer_norm_outputs,
+    operators.instance_norm_constants,
+    operators.element_types,
     operators.doubles,
     operators.mixed_types,
     structure.attention_scale,
+    structure.attention_shape,
     structure.external_data,
 )
 

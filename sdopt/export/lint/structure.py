@@ -28,15 +28,54 @@ def attention_scale(graph: Graph) -> Iterator[Finding]:
             yield Finding("attention-scale", scaled.name, problem)
 
 
+def attention_shape(graph: Graph) -> Iterator[Finding]:
+    """Attention is fused where a product, a softmax and a product follow each other."""
+    for node in graph.nodes:
+        if node.op_type != "Softmax" or _product(graph, node.input[0]) is None:
+            continue
+        for reader in _readers(graph, node.output[0]):
+            if reader.op_type != "MatMul":
+                problem = (
+                    f"the softmax of scores goes into {reader.op_type}; TensorRT fuses attention "
+                    "where MatMul, Softmax and MatMul follow each other"
+                )
+                yield Finding("attention-shape", reader.name, problem)
+
+
+def _maker(graph: Graph, name: str) -> Any | None:
+    """Return the node that computes a tensor, through casts."""
+    node = graph.maker(name)
+    return _maker(graph, node.input[0]) if node is not None and node.op_type == "Cast" else node
+
+
+def _readers(graph: Graph, name: str) -> Iterator[Any]:
+    """Give the nodes that compute with a tensor, through casts."""
+    for node in graph.nodes:
+        if name in node.input:
+            if node.op_type == "Cast":
+                yield from _readers(graph, node.output[0])
+            else:
+                yield node
+
+
+def _product(graph: Graph, scores: str) -> Any | None:
+    """Return the MatMul of which scores are made, scaled or not and with or without a mask."""
+    node = _maker(graph, scores)
+    if node is not None and node.op_type in ("Add", "Mul", "Div"):
+        found = (_product(graph, name) for name in node.input)
+        return next((product for product in found if product is not None), None)
+    return node if node is not None and node.op_type == "MatMul" else None
+
+
 def _scaled_product(graph: Graph, scores: str) -> Any | None:
     """Return the Mul or Div between a MatMul and a Softmax (a mask may be added in between)."""
-    node = graph.maker(scores)
+    node = _maker(graph, scores)
     if node is not None and node.op_type == "Add":
-        makers = [graph.maker(name) for name in node.input]
+        makers = [_maker(graph, name) for name in node.input]
         node = next((m for m in makers if m is not None and m.op_type in ("Mul", "Div")), None)
     if node is None or node.op_type not in ("Mul", "Div"):
         return None
-    made_by = [graph.maker(name) for name in node.input]
+    made_by = [_maker(graph, name) for name in node.input]
     return node if any(m is not None and m.op_type == "MatMul" for m in made_by) else None
 
 
