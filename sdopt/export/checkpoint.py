@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,12 @@ class Checkpoint:
     def config(self, folder: str) -> Mapping[str, Any]:
         """Return the config.json of a folder."""
         return self.models[folder].config
+
+    @property
+    def float32_bytes(self) -> int:
+        """What all weights take as float32, in bytes."""
+        tensors = (t for m in self.models.values() for f in m.weights for t in f.tensors.values())
+        return 4 * sum(prod(tensor.shape) for tensor in tensors)
 
 
 _WANTED = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,10 @@ from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
 from sdopt.export.sources import locate, read_checkpoint
 from sdopt.export.workers import Message, running
+
+_SIDE_BY_SIDE_BYTES = 8e9
+"""The most that the weights of networks which are exported side by side may take in float32:
+Stable Diffusion 2.1's are 5.2 GB, SDXL's 13.9 GB."""
 
 
 def export(
@@ -80,7 +85,7 @@ def export(
         checks: dict[str, Parity] = {}
         held: dict[str, Mapping[str, int]] = {}
         preview: Preview | None = None
-        with running(_jobs(source, wanted, folder, scratch)) as messages:
+        with closing(_messages(source, _jobs(source, wanted, folder, scratch))) as messages:
             for message in messages:
                 name = message["component"]
                 tracker.at(name, message["stage"])
@@ -119,7 +124,7 @@ def _write_documents(source: Checkpoint, folder: Path) -> None:
 
 
 def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Path) -> list[Job]:
-    """Give the largest component a process of its own, and the others one together, beside it."""
+    """Give the largest component a process of its own, and the others one together."""
     *rest, largest = sorted(source.family.components, key=lambda name: COMPONENTS[name].effort)
     return [
         Job(
@@ -135,6 +140,14 @@ def _jobs(source: Checkpoint, options: ExportOptions, folder: Path, scratch: Pat
         )
         for names in ((largest,), tuple(rest))
     ]
+
+
+def _messages(source: Checkpoint, jobs: list[Job]) -> Generator[Message]:
+    """Run jobs side by side or, where networks are large, one after the other."""
+    together = source.float32_bytes <= _SIDE_BY_SIDE_BYTES
+    for group in [jobs] if together else [[job] for job in jobs]:
+        with running(group) as messages:
+            yield from messages
 
 
 def _check(name: str, folder: Path, scratch: Path, precision: Precision, run: Run) -> Parity:

@@ -112,7 +112,7 @@ without each of them is in the tests."""
 def islands_of(
     source: Configs, folder: str, precision: Precision, without: Collection[str] = ()
 ) -> tuple[Island, ...]:
-    """Return the islands of a folder's networks.
+    """Return the islands of a folder's networks: one alone where it is all of them.
 
     Args:
         source: The checkpoint's family and configs.
@@ -120,7 +120,7 @@ def islands_of(
         precision: What was asked for.
         without: Names of islands that are left out all the same.
     """
-    return tuple(
+    found = tuple(
         island
         for island in ISLANDS.values()
         if precision in island.precisions
@@ -129,6 +129,7 @@ def islands_of(
         and (island.families is None or source.family.name in island.families)
         and (island.switch is None or _is_on(island.switch, source, folder))
     )
+    return tuple(island for island in found if island.region is None)[:1] or found
 
 
 def computed_in(asked: Precision, islands: Collection[Island]) -> Precision:
