@@ -71,6 +71,5 @@ def export(
 
 
 def _run(model: Path, inputs: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    """Run a graph as it is written: an optimizer would hold its weights a second time."""
-    as_written = EngineOptions(optimized=False)
-    return run_apart(_REFERENCE_ENGINE, Model(model.parent.name, model), inputs, as_written).arrays
+    frugal = EngineOptions(frugal=True)  # a call or two: not worth the memory of getting ready
+    return run_apart(_REFERENCE_ENGINE, Model(model.parent.name, model), inputs, frugal).arrays

@@ -26,6 +26,7 @@ class Footprint:
         mapped: Bytes of the page cache per byte on disk, which the system can take back.
         scores: How many copies of the UNet's largest attention scores are alive at once.
         vae_values: float32 values per pixel and channel of the VAE's widest layer.
+        widened_below_bytes: Weights of fp16 graphs up to this size on disk become float32.
     """
 
     base_bytes: float
@@ -33,6 +34,7 @@ class Footprint:
     mapped: float
     scores: float
     vae_values: float
+    widened_below_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,16 @@ def estimate(
         width: In pixels; None for the bundle's own.
         rows: How many pictures are denoised together.
     """
-    on_disk = sum(
-        bundle.component_bytes(name) for name in bundle.manifest.components if name != "vae_encoder"
-    )
+    names = [name for name in bundle.manifest.components if name != "vae_encoder"]
+    on_disk = sum(bundle.component_bytes(name) for name in names)
+    widened = sum(_widened_bytes(bundle, name, footprint.widened_below_bytes) for name in names)
     defaults, factor = bundle.manifest.defaults, bundle.manifest.vae_scale_factor
     height, width = height or defaults.height, width or defaults.width
     latents = (height // factor) * (width // factor)
     scores = 2 * rows * _largest_scores(_config(bundle, "unet"), latents) * footprint.scores
     vae = height * width * _widest_picture(_config(bundle, "vae")) * footprint.vae_values
     return MemoryEstimate(
-        weights_bytes=int(on_disk * footprint.weights),
+        weights_bytes=int((on_disk + widened) * footprint.weights),
         working_bytes=int(footprint.base_bytes + _FLOAT_BYTES * (scores + vae)),
         mapped_bytes=int(on_disk * footprint.mapped),
     )
@@ -124,6 +126,12 @@ def _container_bytes() -> int | None:
     except (OSError, ValueError):  # no container, or "max": no limit
         return None
     return limit - used + statistics.get("inactive_file", 0) + statistics.get("active_file", 0)
+
+
+def _widened_bytes(bundle: Bundle, name: str, below_bytes: float) -> int:
+    """Return what float32 takes beyond the 16 bits in which a component's weights lie on disk."""
+    size = bundle.component_bytes(name)
+    return size if bundle.component(name).precision == "fp16" and size <= below_bytes else 0
 
 
 def _config(bundle: Bundle, component: str) -> Any:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _NO_KERNELS = ("bf16",)
 """What the CPU provider cannot compute in."""
+_FRUGAL_FROM_BYTES = 4e9
+"""On disk. ONNX Runtime widens 16-bit weights when it loads them: the UNet of SDXL took 12.8 GB,
+and takes FRUGAL_GB so."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider"}
 _DTYPES = {
     "tensor(float)": "float32",
@@ -117,7 +120,7 @@ def profile(
 ) -> list[NodeTime]:
     """Profile runs of a component after one that warms up. See :mod:`sdopt.engines.profiling`."""
     ort = _import(options.device)
-    settings = _session_options(ort, options)
+    settings = _session_options(ort, model, options)
     settings.enable_profiling = True
     with TemporaryDirectory() as folder:
         settings.profile_file_prefix = str(Path(folder) / "profile")
@@ -136,7 +139,14 @@ def profile(
 
 def footprint(precision: str | None) -> Footprint:  # noqa: ARG001 - as every backend's
     """Return what ONNX Runtime takes: weights once, and unfused attention."""
-    return Footprint(base_bytes=0.15e9, weights=1.0, mapped=0.0, scores=2.0, vae_values=6.0)
+    return Footprint(
+        base_bytes=0.15e9,
+        weights=1.0,
+        mapped=0.0,
+        scores=2.0,
+        vae_values=6.0,
+        widened_below_bytes=_FRUGAL_FROM_BYTES,
+    )
 
 
 def offer(device: str) -> Offer | None:
@@ -175,18 +185,31 @@ def _session(model: Model, options: EngineOptions) -> ort.InferenceSession:
     ort = _import(options.device)
     providers = [_PROVIDERS[options.device]]
     try:
-        return ort.InferenceSession(model.path, _session_options(ort, options), providers=providers)
+        return ort.InferenceSession(
+            model.path, _session_options(ort, model, options), providers=providers
+        )
     except Exception as error:  # onnxruntime raises a family of unrelated classes
         raise EngineError(
             f"{model.name}: ONNX Runtime cannot load {model.path}: {error}"
         ) from error
 
 
-def _session_options(ort: Any, options: EngineOptions) -> ort.SessionOptions:
+def _is_frugal(model: Model, options: EngineOptions) -> bool:
+    if options.frugal is not None:
+        return options.frugal
+    files = model.path.parent.glob(f"{model.path.name}*")
+    return sum(file.stat().st_size for file in files) > _FRUGAL_FROM_BYTES
+
+
+def _session_options(ort: Any, model: Model, options: EngineOptions) -> ort.SessionOptions:
     session = ort.SessionOptions()
     session.log_severity_level = 3
-    if not options.optimized:
+    if _is_frugal(model, options):
+        # Nothing is computed beforehand, and nodes run in the order of the file, where a cast of a
+        # weight stands before its reader: by default every cast would run before everything else.
         session.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        session.enable_cpu_mem_arena = session.enable_mem_pattern = False
     if options.threads is not None:
         session.intra_op_num_threads = options.threads
     return session

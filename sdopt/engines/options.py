@@ -55,15 +55,16 @@ class EngineOptions:
             has on this device.
         threads: Threads within one operator; None leaves it to the backend (one per core).
         store: Where built engines are kept.
-        optimized: Whether the backend may rewrite the graph to run faster; without it, only ONNX
-            Runtime runs the graph as it is written.
+        frugal: Whether weights stay as they lie on disk, mapped, and are widened one by one where
+            they are used: less memory, and slower. None leaves it to the backend; only ONNX Runtime
+            has it, and takes it for networks whose weights are large.
     """
 
     device: str = "cpu"
     precision: str | None = None
     threads: int | None = None
     store: EngineStore = field(default_factory=EngineStore)
-    optimized: bool = True
+    frugal: bool | None = None
 
     def of(self, model: Model) -> EngineOptions:
         """Return what one component is opened with: its own precision where that must be kept."""
