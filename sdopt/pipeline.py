@@ -25,14 +25,16 @@ from sdopt.runtime.concept_file import Concept, read_concept
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.device_arithmetic import LoopGraphs
 from sdopt.runtime.generation import Generation, Result, Timings
+from sdopt.runtime.handover import check_refiner, handover_request
 from sdopt.runtime.image_generator import ImageGenerator, LatentGeometry
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.prompt_checks import check_text
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import GenerationRequest, RequestRules
+from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.request_options import RequestOptions
+from sdopt.runtime.request_rules import RequestRules
 from sdopt.runtime.tokenizer import ClipTokenizer
 
 
@@ -46,6 +48,7 @@ def load(
     threads: int | None = None,
     loop: Loop = "auto",
     default_negative_prompt: str = "",
+    refiner: str | Path | None = None,
 ) -> Pipeline:
     """Open a bundle and load its components.
 
@@ -61,9 +64,10 @@ def load(
         loop: Where guidance and scheduler compute: ``"host"`` (NumPy), ``"device"`` (the bundle's
             loop graphs, on the engine), or ``"auto"`` for the faster one.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
+        refiner: A second bundle, which ends what the first begins: see docs/families.md.
 
     Raises:
-        InvalidValueError: The default negative prompt is no text.
+        InvalidValueError: The default negative prompt is no text, or the refiner does not fit.
         BundleError: The bundle cannot be found or trusted.
         UnknownNameError: There is no engine, no device or no loop of this name.
         MissingDependencyError: The engine's package is not installed.
@@ -71,17 +75,20 @@ def load(
         InsufficientMemoryError: Not even one picture of the bundle's own size would fit.
         EngineError: A component cannot be loaded.
     """
-    opened = Bundle.open(bundle)
+    bundles = [Bundle.open(one) for one in (bundle, refiner) if one is not None]
     options = EngineOptions(device=device, precision=precision, threads=threads)
-    memory.check(memory.estimate(opened, footprint(engine, options)))
-    return Pipeline(
-        opened,
+    taken = footprint(engine, options)
+    memory.check(memory.together([memory.estimate(one, taken) for one in bundles]))
+    open_pipeline = partial(
+        Pipeline,
         engine=engine,
         options=options,
         max_rows=max_rows,
         loop=loop,
         default_negative_prompt=default_negative_prompt,
     )
+    second = open_pipeline(bundles[1]) if refiner is not None else None
+    return open_pipeline(bundles[0], refiner=second)
 
 
 class Pipeline:
@@ -92,6 +99,7 @@ class Pipeline:
         engine: The name of the engine that runs it.
         engine_reason: Why it is this engine, in words.
         precisions: What each component computes in, of those that were loaded.
+        refiner: What ends the pictures that it begins, if there is one.
         tokenizer: Turns texts into ``input_ids``.
     """
 
@@ -104,8 +112,10 @@ class Pipeline:
         max_rows: int = 4,
         loop: Loop = "auto",
         default_negative_prompt: str = "",
+        refiner: Pipeline | None = None,
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
+        self.refiner = refiner
         self.bundle, self._options = bundle, options or EngineOptions()
         self._max_rows = max_rows
         choice = choose(engine, self._options.device)
@@ -121,6 +131,8 @@ class Pipeline:
         self._prompts = prompts
         self._rules = _rules(bundle, prompts, default_negative_prompt)
         unet, graphs = self._open_loop(loop)
+        if refiner is not None:
+            check_refiner(self._rules, refiner._rules)
         self._generator = ImageGenerator(
             prompts=prompts,
             unet=unet,
@@ -138,6 +150,7 @@ class Pipeline:
             preview=_preview(manifest),
             geometry=LatentGeometry(manifest.latent_channels, manifest.vae_scale_factor),
             max_rows=max_rows,
+            refiner=None if refiner is None else refiner.generator,
         )
 
     def __call__(
@@ -160,7 +173,9 @@ class Pipeline:
         self, prompt: str | Sequence[str] | None = None, **options: Unpack[RequestOptions]
     ) -> GenerationRequest:
         """Check a request and fill in its defaults, computing no picture. See :meth:`__call__`."""
-        return self._rules.request(prompt, options)
+        if self.refiner is None:
+            return self._rules.request(prompt, options)
+        return handover_request(self._rules, self.refiner._rules, prompt, options)
 
     def start(self, request: GenerationRequest, *, previews: bool = False) -> Generation:
         """Return a generation that runs one denoising step each time it is iterated.
@@ -191,6 +206,8 @@ class Pipeline:
             RequestError: The size or number is not allowed.
             EngineError: A component failed.
         """
+        if self.refiner is not None:
+            self.refiner.warmup(height=height, width=width, num_images=num_images)
         largest = self.empty_request(
             num_images_per_prompt=num_images, num_inference_steps=1, height=height, width=width
         )
@@ -201,6 +218,8 @@ class Pipeline:
     def empty_request(self, **options: Unpack[RequestOptions]) -> GenerationRequest:
         """Return a request for an empty prompt, with a picture where the model cannot do without.
 
+        No refiner takes part.
+
         Args:
             **options: See :class:`sdopt.runtime.request_options.RequestOptions`; no picture.
 
@@ -208,7 +227,7 @@ class Pipeline:
             RequestError: A value is not allowed.
         """
         given: RequestOptions = {"seed": 0, **options, **self._rules.any_picture()}
-        return self.request("", **given)
+        return self._rules.request("", given)
 
     @property
     def generator(self) -> ImageGenerator:
@@ -284,6 +303,8 @@ def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str)
         defaults=manifest.defaults,
         size_multiple=manifest.vae_scale_factor,
         scheduler=manifest.scheduler,
+        latent_channels=manifest.latent_channels,
+        scaling_factor=manifest.scaling_factor,
         embeds=EmbedsRule(*prompts.shape, prompts.pooled_dim),
         default_negative_prompt=default_negative_prompt,
         max_clip_skip=prompts.max_clip_skip,

@@ -16,9 +16,8 @@ Guidance = Literal["classifier_free", "embedded"]
 """How a guidance scale above 1 acts: on two answers of the UNet, with and without the prompt; or
 as an input of a UNet that was distilled to know it (arXiv:2210.03142)."""
 
-Task = Literal["text_to_image", "inpainting"]
-"""What the UNet was trained for, as its input channels say: latents, or latents beside a mask and
-the latents of a masked picture."""
+Task = Literal["text_to_image", "image_to_image", "inpainting"]
+"""What the UNet was trained for: all of the schedule, its end, or latents beside a masked one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +234,7 @@ FAMILIES: dict[str, Family] = {
             signs=(Sign("index.requires_aesthetics_score", (True,)), _LATENTS),
             text_encodings=(_SECOND_ENCODER,),
             time_ids=_SIZES_AND_SCORE,
+            task="image_to_image",
             guidance_scale=5.0,
         ),
         Family(

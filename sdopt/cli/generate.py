@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sdopt.cli.engine_options import choosing_engine
+from sdopt.cli.request_options import IMAGE, REFINER, SCHEDULE, SIZES, taking
 from sdopt.engines.catalog import AUTO
 from sdopt.engines.loop_choice import Loop
 from sdopt.engines.options import EngineOptions
@@ -38,41 +39,13 @@ from sdopt.engines.options import EngineOptions
     metavar="FILE[=WORD]",
     help="A textual inversion that prompts can name, by WORD or its own trigger word.",
 )
-@click.option("--image", type=click.Path(), metavar="FILE", help="A picture to start from.")
-@click.option(
-    "--strength", type=float, metavar="S", help="How much of it may change, above 0 and up to 1."
-)
-@click.option(
-    "--mask", "mask_image", type=click.Path(), metavar="FILE", help="Bright where it is redrawn."
-)
-@click.option("--mask-blur", type=float, metavar="PIXELS", help="Radius of a blur of the mask.")
-@click.option("--mask-invert", is_flag=True, default=None, help="Redraw what is dark instead.")
-@click.option(
-    "--mask-padding",
-    "padding_mask_crop",
-    type=int,
-    metavar="PIXELS",
-    help="Redraw the masked area alone, enlarged, with so many pixels around it.",
-)
-@click.option(
-    "--steps",
-    "num_inference_steps",
-    type=int,
-    metavar="N",
-    help="Inference steps.  [default: the bundle's]",
-)
-@click.option(
-    "--scheduler", metavar="NAME", help="Such as euler or dpmpp_2m_karras.  [default: the bundle's]"
-)
+@taking(IMAGE, SCHEDULE)
 @click.option(
     "--guidance",
     "guidance_scale",
     type=float,
     metavar="SCALE",
     help="Off at 1 and below.  [default: the bundle's]",
-)
-@click.option(
-    "--eta", type=float, metavar="ETA", help="Share of fresh noise, for schedulers that take it."
 )
 @click.option(
     "--seed", type=int, metavar="SEED", help="Picture i is made from SEED + i.  [default: drawn]"
@@ -82,6 +55,7 @@ from sdopt.engines.options import EngineOptions
 @click.option(
     "-n", "num_images_per_prompt", type=int, metavar="N", help="Pictures per prompt.  [default: 1]"
 )
+@taking(SIZES, REFINER)
 @choosing_engine
 @click.option(
     "--loop",
@@ -103,6 +77,7 @@ def command(
     engine_options: EngineOptions,
     loop: Loop,
     as_json: bool,
+    refiner: Path | None,
     **options: Any,
 ) -> None:
     """Make pictures of each PROMPT with BUNDLE, a folder or a carried model such as "shapes"."""
@@ -115,6 +90,7 @@ def command(
         device=engine_options.device,
         precision=engine_options.precision,
         loop=loop,
+        refiner=refiner,
     )
     if engine == AUTO:
         click.echo(f"Engine {pipeline.engine}: {pipeline.engine_reason}.", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,15 @@ def estimate(
         weights_bytes=int((on_disk + widened) * footprint.weights),
         working_bytes=int(footprint.base_bytes + _FLOAT_BYTES * (scores + vae)),
         mapped_bytes=int(on_disk * footprint.mapped),
+    )
+
+
+def together(estimates: Sequence[MemoryEstimate]) -> MemoryEstimate:
+    """Estimate what pipelines take that are loaded together and run one after the other."""
+    return MemoryEstimate(
+        weights_bytes=sum(each.weights_bytes for each in estimates),
+        working_bytes=max(each.working_bytes for each in estimates),
+        mapped_bytes=sum(each.mapped_bytes for each in estimates),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.request import GenerationRequest
 
 
@@ -41,13 +42,18 @@ class Result:
     """What a request gave.
 
     Attributes:
-        images: In the order of the prompts, ``num_images_per_prompt`` of each.
+        images: In the order of the prompts, ``num_images_per_prompt`` of each; none where the
+            request asks for latents alone.
+        latents: Of each image, (channels, height/8, width/8) float32, in scaled-latent units; where
+            the request ends before the schedule does, in the scheduler's own scale, as ``image``
+            of a request that takes over expects them.
         seeds: The seed of each image; with it, the image can be made again alone.
         request: What was made, with every default filled in.
         timings: Where the time went.
     """
 
     images: tuple[Image.Image, ...]
+    latents: tuple[FloatArray, ...]
     seeds: tuple[int, ...]
     request: GenerationRequest
     timings: Timings

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sdopt.errors import InvalidValueError
+from sdopt.runtime.given_latents import check_latents, latents_digest
 from sdopt.runtime.input_picture import (
     MAX_BLUR,
     InputPicture,
@@ -20,6 +21,7 @@ from sdopt.runtime.input_picture import (
     to_sample,
 )
 from sdopt.runtime.overlay import Box, Overlay, crop_region
+from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.request_checks import check_side, whole_number
 from sdopt.runtime.schedulers.options import Task
 
@@ -32,7 +34,8 @@ class ImageOptions(TypedDict, total=False):
 
     Attributes:
         image: A path or a PIL image; it is resized to ``height`` and ``width``, whose default is
-            its own size, rounded down.
+            its own size, rounded down. Or latents, as a result's ``latents`` hold them: an array,
+            (channels, height/8, width/8) float32 or one more of them for each picture.
         strength: Share of the schedule to run, above 0 and up to 1: how much may change. Default
             0.8, and 1 with a mask.
         mask_image: A path or a PIL image of the same size, bright where the picture is redrawn.
@@ -56,14 +59,16 @@ class ImageRequest:
 
     Attributes:
         task: Image to image, or inpainting where there is a mask.
-        picture: At the size that is generated.
+        picture: At the size that is generated; None where latents are given.
+        latents: (pictures, channels, height/8, width/8) float32; None where a picture is given.
         strength: Share of the schedule to run.
         overlay: What puts a redrawn area back into the picture; None where all of it is new.
         settings: What was asked for, as JSON data; pictures by their SHA-256.
     """
 
     task: Task
-    picture: InputPicture
+    picture: InputPicture | None
+    latents: FloatArray | None = None
     strength: float
     overlay: Overlay | None
     settings: Mapping[str, object]
@@ -73,34 +78,45 @@ class ImageRequest:
         return redrawn if self.overlay is None else self.overlay.apply(redrawn)
 
 
-def open_image(options: Mapping[str, Any]) -> Image.Image | None:
-    """Open the picture that a request starts from, if there is one.
+Source = Image.Image | FloatArray
+"""What a request starts from: a picture, or (pictures, channels, height/8, width/8) latents."""
+
+
+def open_image(options: Mapping[str, Any], latent_channels: int) -> Source | None:
+    """Open the picture that a request starts from, or check its latents, if there are any.
 
     Raises:
-        InvalidValueError: It is no picture, or there is none but options that need one.
+        InvalidValueError: It is neither, or there is none but options that need one.
     """
-    if options.get("image") is None:
+    image = options.get("image")
+    if image is None:
         _refuse(options, ("strength", "mask_image", *_MASK_OPTIONS), "image")
         return None
-    return open_picture("image", options["image"])
+    if isinstance(image, np.ndarray):
+        return check_latents("image", image, latent_channels)
+    return open_picture("image", image)
 
 
-def rounded_size(image: Image.Image, multiple: int) -> tuple[int, int]:
+def rounded_size(image: Source, multiple: int) -> tuple[int, int]:
     """Return (height, width) to generate where a request does not say: the image's, rounded down.
 
     Raises:
         InvalidSizeError: The picture is smaller than anything that can be generated.
     """
+    if isinstance(image, np.ndarray):
+        height, width = image.shape[2] * multiple, image.shape[3] * multiple
+        return (
+            check_side("image height", height, multiple),
+            check_side("image width", width, multiple),
+        )
     return (
         check_side("image height", image.height // multiple * multiple, multiple),
         check_side("image width", image.width // multiple * multiple, multiple),
     )
 
 
-def image_request(
-    image: Image.Image, options: Mapping[str, Any], size: tuple[int, int]
-) -> ImageRequest:
-    """Check what a request says of its picture.
+def image_request(image: Source, options: Mapping[str, Any], size: tuple[int, int]) -> ImageRequest:
+    """Check what a request says of its picture, or of its latents.
 
     Args:
         image: As :func:`open_image` gives it.
@@ -110,6 +126,12 @@ def image_request(
     Raises:
         InvalidValueError: A value is not allowed, or would have no effect.
     """
+    if isinstance(image, np.ndarray):
+        return _from_latents(options, image)
+    if (share := options.get("denoising_start")) is not None:
+        hint = "A run that takes over needs the latents that the other model has left"
+        allowed = "None where image is a picture"
+        raise InvalidValueError("denoising_start", share, allowed, hint)
     if options.get("mask_image") is None:
         _refuse(options, _MASK_OPTIONS, "mask_image")
         return _image_to_image(options, image, size)
@@ -117,6 +139,23 @@ def image_request(
 
 
 _MASK_OPTIONS = ("mask_blur", "mask_invert", "padding_mask_crop")
+
+
+def _from_latents(options: Mapping[str, Any], latents: FloatArray) -> ImageRequest:
+    for name in ("mask_image", *_MASK_OPTIONS):
+        if options.get(name) is not None:
+            allowed = "not given where image is latents"
+            raise InvalidValueError(name, "given", allowed, "Give the picture itself")
+    taken_over = options.get("denoising_start") is not None
+    strength = options.get("strength", 1.0 if taken_over else _STRENGTH["image_to_image"])
+    return ImageRequest(
+        task="image_to_image",
+        picture=None,
+        latents=latents,
+        strength=strength,
+        overlay=None,
+        settings={"latents_sha256": latents_digest(latents), "strength": strength},
+    )
 
 
 def _image_to_image(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sdopt.runtime.image_request import ImageRequest
 from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.ports import Engine
-from sdopt.runtime.row_image import RowImage
+from sdopt.runtime.row_image import FixedLatents, RowImage
 
 
 class ImageStart:
@@ -20,13 +22,21 @@ class ImageStart:
         self._encoder, self._factor = encoder, vae_scale_factor
         self._unet_is_told = sample > answer
 
-    def row_image(self, request: ImageRequest) -> RowImage:
-        """Encode a request's picture, and what is left of it under its mask.
+    def row_images(self, request: ImageRequest, count: int) -> list[RowImage]:
+        """Return what each of ``count`` pictures starts from; a given picture is encoded once.
 
         Raises:
             EngineError: The VAE's encoder cannot be loaded or failed.
         """
+        if request.latents is None:
+            return [self._encoded(request)] * count
+        rows = np.broadcast_to(request.latents, (count, *request.latents.shape[1:]))
+        return [RowImage(posterior=FixedLatents(latents)) for latents in rows]
+
+    def _encoded(self, request: ImageRequest) -> RowImage:
+        """Encode a request's picture, and what is left of it under its mask."""
         picture = request.picture
+        assert picture is not None
         if picture.mask is None:
             return RowImage(posterior=self._encoder.encode(picture.sample))
         masked = self._encoder.encode(picture.masked_sample)

@@ -59,6 +59,11 @@ _SCORE, _NEGATIVE_SCORE = 6.0, 2.5
 """What diffusers takes where a request does not say."""
 
 
+def option_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the options of a request that say these fields, for both prompts."""
+    return (*names, *(_NEGATIVE + name for name in names))
+
+
 def micro_conditions(
     options: Mapping[str, object], names: tuple[str, ...], size: tuple[int, int], *, guided: bool
 ) -> MicroConditions | None:
@@ -77,7 +82,7 @@ def micro_conditions(
         InvalidValueError: One is no size or score, or would have no effect.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    for name in (*_FIELDS, *(_NEGATIVE + field for field in _FIELDS)):
+    for name in option_names(_FIELDS):
         if name in given:
             _refuse_without_effect(name, given[name], names, guided)
     if not names:

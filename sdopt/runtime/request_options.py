@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from sdopt.errors import unknown_name
 from sdopt.runtime.image_request import ImageOptions
 from sdopt.runtime.ports import FloatArray
+from sdopt.runtime.schedule_request import ScheduleOptions
+
+OutputType = Literal["pil", "latent"]
 
 
-class RequestOptions(ImageOptions, total=False):
+class RequestOptions(ImageOptions, ScheduleOptions, total=False):
     """What can be said of a picture beside its prompt; the keyword arguments of a pipeline.
 
-    Beside these, those of :class:`sdopt.runtime.image_request.ImageOptions`.
+    Beside these, those of :class:`sdopt.runtime.image_request.ImageOptions` and
+    :class:`sdopt.runtime.schedule_request.ScheduleOptions`.
 
     Attributes:
         prompt_embeds: An encoded prompt in place of the text: (length, dim) or (1, length, dim)
@@ -25,10 +30,7 @@ class RequestOptions(ImageOptions, total=False):
         negative_pooled_prompt_embeds: With ``negative_prompt_embeds``, likewise.
         clip_skip: How many of the text encoder's last layers to leave out, as in diffusers: 1 here
             is the web UI's 2. Default 0.
-        num_inference_steps: 1 to 1000. Default: the bundle's.
         guidance_scale: At least 0; 1 and below switch guidance off. Default: the bundle's.
-        scheduler: A public name or a diffusers class name. Default: the bundle's own.
-        eta: 0 to 1, share of fresh noise, for schedulers that take it. Default 0.
         seed: 0 to 2**32-1; image i, over all prompts, is made from ``seed + i``. Default: drawn.
         height: In pixels, together with ``width``. Default: the bundle's.
         width: In pixels, together with ``height``.
@@ -45,6 +47,10 @@ class RequestOptions(ImageOptions, total=False):
         negative_crops_coords_top_left: Likewise.
         negative_target_size: Likewise.
         negative_aesthetic_score: Likewise. Default 2.5.
+        handover: Share of the schedule after which the refiner goes on, where one is loaded.
+            Default 0.8.
+        output_type: ``"latent"`` to decode no pictures: the result's ``latents`` are all. Default
+            ``"pil"``.
     """
 
     prompt_embeds: FloatArray | None
@@ -53,10 +59,7 @@ class RequestOptions(ImageOptions, total=False):
     negative_prompt_embeds: FloatArray | None
     negative_pooled_prompt_embeds: FloatArray | None
     clip_skip: int
-    num_inference_steps: int
     guidance_scale: float
-    scheduler: str | None
-    eta: float
     seed: int | None
     height: int | None
     width: int | None
@@ -69,6 +72,8 @@ class RequestOptions(ImageOptions, total=False):
     negative_crops_coords_top_left: tuple[int, int] | None
     negative_target_size: tuple[int, int] | None
     negative_aesthetic_score: float | None
+    handover: float
+    output_type: OutputType
 
 
 def refuse_unknown(options: Mapping[str, object]) -> None:

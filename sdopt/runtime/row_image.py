@@ -28,12 +28,29 @@ class Posterior:
         return self.mean + self.std * drawn
 
 
+@dataclass(frozen=True, slots=True)
+class FixedLatents:
+    """Latents that are known, in place of what a VAE's encoder would say; nothing is drawn.
+
+    Attributes:
+        latents: (channels, height/8, width/8) float32, in scaled-latent units or, where a row goes
+            on with another's latents, in its scheduler's own scale.
+    """
+
+    latents: FloatArray
+
+    def sample(self, _: NoiseStream) -> FloatArray:
+        """Return the latents; not a copy."""
+        return self.latents
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowImage:
     """A picture in a row's request.
 
     Attributes:
-        posterior: Of the whole picture; None where nothing of it enters the latents.
+        posterior: Of the whole picture, or its latents themselves; None where nothing of it enters
+            the latents.
         mask: (height/8, width/8) float32, 1 where the row redraws and 0 where it keeps the picture;
             None to keep nothing.
         masked_posterior: Of the picture without what is redrawn, for inpainting: drawn from even
@@ -42,7 +59,7 @@ class RowImage:
             ``masked_posterior``.
     """
 
-    posterior: Posterior | None
+    posterior: Posterior | FixedLatents | None
     mask: FloatArray | None = None
     masked_posterior: Posterior | None = None
     unet_mask: FloatArray | None = None

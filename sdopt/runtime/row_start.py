@@ -33,7 +33,9 @@ def draw_start(request: RowRequest, latent_shape: tuple[int, int, int]) -> RowSt
     image = request.image
     posterior = image.posterior if image else None
     known = posterior.sample(request.noise) if posterior else None
-    noise: FloatArray = request.noise.normal((1, *latent_shape))[0]
+    noise = np.zeros(latent_shape, np.float32)
+    if noise_scale:  # latents that are taken over get no noise, and none is drawn
+        noise = request.noise.normal((1, *latent_shape))[0]
     latents = noise * noise_scale
     if known is not None:
         latents += image_scale * known

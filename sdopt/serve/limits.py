@@ -44,6 +44,9 @@ class Limits:
         Raises:
             InvalidValueError: The message says how much that is.
         """
+        if request.second is not None:
+            allowed = "a request of one pass on this server"
+            raise InvalidValueError("request", "one of two passes", allowed)
         _at_most("num_images", request.num_images, self.max_images)
         _at_most("num_inference_steps", request.num_inference_steps, self.max_steps)
         if request.height * request.width > self.max_pixels:

@@ -102,6 +102,20 @@ def test_a_picture_from_its_own_settings_is_the_same(cli: Cli, tmp_path: Path) -
     assert alone.read_bytes() == (tmp_path / "many-02.png").read_bytes()
 
 
+def test_a_schedule_of_one_s_own_and_a_second_model(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "x.png"
+    options = ("--scheduler", "euler", "--seed", 0, "-o", out)
+    churn = ("--s-churn", 2, "--s-tmin", 0.5, "--s-tmax", 10, "--s-noise", 1.01)
+    assert cli("generate", "shapes", PROMPT, "--timesteps", "999,500,9", *churn, *options) == 0
+    with Image.open(out) as image:
+        settings = json.loads(image.info["sdopt"])
+    assert (settings["timesteps"], settings["s_churn"]) == ([999, 500, 9], 2.0)
+    second = ("--refiner", "shapes", "--handover", 0.6, "--steps", 5)
+    assert cli("generate", "shapes", PROMPT, *second, *options) == 0
+    with Image.open(out) as image:
+        assert json.loads(image.info["sdopt"])["handover"] == 0.6
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -111,6 +125,9 @@ def test_a_picture_from_its_own_settings_is_the_same(cli: Cli, tmp_path: Path) -
         (["--seed", "abc"], 2, "Invalid value for '--seed': 'abc' is not a valid integer."),
         (["--guidance", -1], 2, "guidance_scale=-1.0 is not allowed. "),
         (["--engine", "tensorrtx"], 2, "Unknown engine 'tensorrtx'. "),
+        (["--sigmas", "14;0"], 2, "Invalid value for '--sigmas': '14;0' is not a list such as "),
+        (["--handover", 0.8], 2, "handover=0.8 is not allowed. "),
+        (["--target-size", 64, 64], 2, "target_size=(64, 64) is not allowed. "),
         (["(cat:1001)"], 2, "prompt weight=1001.0 is not allowed. "),
     ],
 )

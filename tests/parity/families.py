@@ -40,9 +40,9 @@ class Family:
         import diffusers
 
         family = self.ours.bundle.family
-        kind = getattr(
-            diffusers, family.pipeline_classes[0 if family.name != "sdxl_refiner" else 1]
-        )
+        # The second is that for image to image.
+        name = family.pipeline_classes[1 if family.task == "image_to_image" else 0]
+        kind = getattr(diffusers, name)
         unused = {} if family.pooled else {"safety_checker": None}
         self.theirs = kind.from_pretrained(
             self.checkpoint, dtype=torch.float32, local_files_only=True, **unused
@@ -52,25 +52,10 @@ class Family:
     def difference(self, seed_shift: int = 0, **options: Any) -> Any:
         """Return how far the two pictures are apart, 0 to 255, pixel by pixel."""
         ours = np.asarray(self.ours(PROMPT, seed=SEED, **options).images[0])
-        theirs = self._their_picture(SEED + seed_shift, options)
+        generator = torch.Generator("cpu").manual_seed(SEED + seed_shift)
+        theirs = np.asarray(self.theirs(PROMPT, generator=generator, **options).images[0])
         assert ours.shape == theirs.shape
         return np.abs(ours.astype(int) - theirs.astype(int))
-
-    def _their_picture(self, seed: int, options: dict[str, Any]) -> Any:
-        generator = torch.Generator("cpu").manual_seed(seed)
-        if self.ours.bundle.family.name == "sdxl_refiner":
-            options = self._from_noise(generator, options)
-        return np.asarray(self.theirs(PROMPT, generator=generator, **options).images[0])
-
-    def _from_noise(self, generator: Any, options: dict[str, Any]) -> dict[str, Any]:
-        """Make of diffusers' image to image what text to image is: it takes first latents."""
-        height, width = options["height"], options["width"]
-        rest = {name: x for name, x in options.items() if name not in ("height", "width")}
-        self.theirs.scheduler.set_timesteps(options["num_inference_steps"])
-        noise = torch.randn((1, 4, height // 8, width // 8), generator=generator)
-        latents = noise * self.theirs.scheduler.init_noise_sigma
-        image = np.zeros((height, width, 3), np.float32)
-        return {**rest, "image": image, "latents": latents, "strength": 1.0}
 
 
 def exported(folder: Path, names: tuple[str, ...]) -> dict[str, Family]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import sdopt
 from sdopt.bundle.bundle import Bundle
@@ -20,6 +21,7 @@ from sdopt.pipeline import Pipeline
 from tests.parity.families import COMMON, HALF, MAX_TOLERANCE, MEAN_TOLERANCE, PROMPT, SEED, Family
 
 NEGATIVE = "a green square"
+PICTURE = Image.new("RGB", (96, 96), "yellow")
 SIZES = {"default": (96, 96), "odd": (136, 200)}
 
 
@@ -53,8 +55,6 @@ CASES: list[tuple[str, float, dict[str, Any]]] = [
         },
     ),
     ("sdxl_turbo", 0.0, {}),
-    ("sdxl_refiner", 5.0, {}),
-    ("sdxl_refiner", 5.0, {"aesthetic_score": 7.5, "negative_aesthetic_score": 1.0}),
 ]
 
 
@@ -198,7 +198,7 @@ def test_what_has_no_effect_is_refused(common: dict[str, Family]) -> None:
         "target_size=(64, 64) is not allowed. target_size is not given with this model, whose "
         "UNet does not take it."
     )
-    assert refusal(refiner, PROMPT, target_size=(64, 64)) == (
+    assert refusal(refiner, PROMPT, image=PICTURE, target_size=(64, 64)) == (
         "target_size=(64, 64) is not allowed. target_size is not given with this model, whose UNet "
         "does not take it; it takes original_size, crops_coords_top_left, aesthetic_score."
     )
@@ -210,7 +210,7 @@ def test_what_has_no_effect_is_refused(common: dict[str, Family]) -> None:
         "original_size=(64, 6.5) is not allowed. "
         "original_size is two whole numbers of pixels from 0 to 65536."
     )
-    assert refusal(refiner, PROMPT, aesthetic_score=float("nan")) == (
+    assert refusal(refiner, PROMPT, image=PICTURE, aesthetic_score=float("nan")) == (
         "aesthetic_score=nan is not allowed. aesthetic_score is a finite number, usually 0 to 10."
     )
     assert refusal(lcm, PROMPT, negative_prompt="a star") == (
@@ -223,6 +223,11 @@ def test_what_has_no_effect_is_refused(common: dict[str, Family]) -> None:
         "default_negative_prompt='blurry' is not allowed. default_negative_prompt is empty with "
         "this model (Latent consistency model (Stable Diffusion 1.x)). Its UNet was distilled with "
         "guidance away from an empty prompt, once and for all."
+    )
+    assert refusal(refiner, PROMPT) == (
+        "task='text_to_image' is not allowed. task is image_to_image or inpainting for this model "
+        "(Stable Diffusion XL refiner). Its UNet knows the end of the schedule alone: give image, "
+        "or load it beside its base, sdopt.load(base, refiner=...)."
     )
     assert refusal(inpainting, PROMPT) == (
         "task='text_to_image' is not allowed. task is inpainting for this model (Stable Diffusion "

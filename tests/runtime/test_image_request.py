@@ -19,13 +19,13 @@ ImageDraw.Draw(MASK).rectangle((60, 20, 99, 59), fill=255)
 
 
 def ask(**options: Any) -> ImageRequest:
-    image = open_image({"image": IMAGE, **options})
+    image = open_image({"image": IMAGE, **options}, 4)
     assert image is not None
     return image_request(image, options, (96, 128))
 
 
 def test_without_a_picture_there_is_nothing_to_say() -> None:
-    assert open_image({}) is None
+    assert open_image({}, 4) is None
 
 
 def test_the_default_size_is_the_picture_s_rounded_down() -> None:
@@ -53,7 +53,7 @@ def test_inpainting() -> None:
 
 def test_a_file_is_as_good_as_a_picture(tmp_path: Path) -> None:
     IMAGE.save(tmp_path / "x.png")
-    image = open_image({"image": tmp_path / "x.png"})
+    image = open_image({"image": tmp_path / "x.png"}, 4)
     assert image is not None
     assert image.tobytes() == IMAGE.tobytes()
 

@@ -10,7 +10,8 @@ import pytest
 from sdopt.bundle.manifest import Defaults
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.prompt_embeds import EmbedsRule, PromptEmbeds
-from sdopt.runtime.request import GenerationRequest, RequestRules
+from sdopt.runtime.request import GenerationRequest
+from sdopt.runtime.request_rules import RequestRules
 
 RULES = RequestRules(
     defaults=Defaults(96, 96, num_inference_steps=50, guidance_scale=7.5),

@@ -18,8 +18,8 @@ from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.ports import Array, Call, Engine
 from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
-from sdopt.runtime.request import RequestRules
 from sdopt.runtime.request_options import RequestOptions
+from sdopt.runtime.request_rules import RequestRules
 from sdopt.runtime.tokenizer import ClipTokenizer
 from tests.runtime.toy_text_encoder import DIM, ENCODING, ToyTextEncoder
 from tests.runtime.toy_unet import ToyUNet

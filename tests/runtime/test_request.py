@@ -10,7 +10,8 @@ import pytest
 
 from sdopt.bundle.manifest import Defaults
 from sdopt.errors import RequestError
-from sdopt.runtime.request import GenerationRequest, RequestRules
+from sdopt.runtime.request import GenerationRequest
+from sdopt.runtime.request_rules import RequestRules
 
 RULES = RequestRules(
     defaults=Defaults(height=96, width=104, num_inference_steps=30, guidance_scale=4.0),

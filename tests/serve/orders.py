@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sdopt.runtime.request import GenerationRequest
+from sdopt.runtime.schedule_request import ScheduleRequest
 from sdopt.runtime.schedulers import Plan
 from sdopt.serve.job import Event, Failed, Finished
 
@@ -16,9 +17,9 @@ from sdopt.serve.job import Event, Failed, Finished
 def generation_request(steps: int, pictures: int, plan: Plan) -> GenerationRequest:
     """Return a request of 64×64 pixels that was not checked by any bundle."""
     return GenerationRequest(
-        prompts=("",), negative_prompt="", clip_skip=0, concepts=(), plan=plan,
-        num_inference_steps=steps, eta=0.0, guidance_scale=7.5, seed=0, height=64, width=64,
-        num_images_per_prompt=pictures,
+        prompts=("",), negative_prompt="", clip_skip=0, concepts=(),
+        schedule=ScheduleRequest(plan=plan, num_inference_steps=steps, settings={}),
+        guidance_scale=7.5, seed=0, height=64, width=64, num_images_per_prompt=pictures,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ DOCUMENT = (Path(__file__).parents[3] / "docs" / "schedulers.md").read_text(enco
 
 def test_examples_run() -> None:
     examples = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     names: dict[str, Any] = {}
     for example in examples:
         exec(example, names)
