@@ -19,8 +19,8 @@ test: $(READY)  ## The tests that need neither a GPU nor minutes
 test-slow: $(READY)  ## Real-size models: minutes, 10 GB of disk, 8 GB of memory
 	$(BIN)/python -m pytest -m slow
 
-test-gpu: $(READY)  ## What needs an NVIDIA GPU
-	$(BIN)/python -m pytest -m gpu
+test-gpu: $(READY)  ## What needs an NVIDIA GPU; skips what is not installed, and says why
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 bench: $(READY)  ## Every engine and peer measured, with a report: an hour and more, 40 GB of disk
 	$(BIN)/python benchmarks/everything.py out/bench

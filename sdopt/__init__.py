@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sdopt import export
+    from sdopt.building import build
     from sdopt.importing import import_onnx
     from sdopt.pipeline import Pipeline, load
     from sdopt.verification import verify
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "__version__", "export", "import_onnx", "load", "verify"]
+__all__ = ["Pipeline", "__version__", "build", "export", "import_onnx", "load", "verify"]
 
 _HOMES = {
+    "build": "sdopt.building",
     "load": "sdopt.pipeline",
     "Pipeline": "sdopt.pipeline",
     "verify": "sdopt.verification",

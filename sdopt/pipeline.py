@@ -16,8 +16,9 @@ from sdopt.bundle.manifest import Manifest, Preview
 from sdopt.engines import memory
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
+from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.loop_choice import Loop, loops_on_device
-from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.options import Batching, EngineOptions, Model, components
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 from sdopt.engines.staged import on_host
 from sdopt.errors import InvalidValueError, UnknownNameError
@@ -47,6 +48,7 @@ def load(
     max_rows: int = 4,
     threads: int | None = None,
     loop: Loop = "auto",
+    batching: Batching = "exact",
     default_negative_prompt: str = "",
     refiner: str | Path | None = None,
 ) -> Pipeline:
@@ -63,6 +65,8 @@ def load(
         threads: Threads within one operator; None for one per core.
         loop: Where guidance and scheduler compute: ``"host"`` (NumPy), ``"device"`` (the bundle's
             loop graphs, on the engine), or ``"auto"`` for the faster one.
+        batching: On a GPU, ``"exact"`` or ``"fast"``: see
+            :class:`sdopt.engines.options.EngineOptions`.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
         refiner: A second bundle, which ends what the first begins: see docs/families.md.
 
@@ -76,9 +80,12 @@ def load(
         EngineError: A component cannot be loaded.
     """
     bundles = [Bundle.open(one) for one in (bundle, refiner) if one is not None]
-    options = EngineOptions(device=device, precision=precision, threads=threads)
-    taken = footprint(engine, options)
-    memory.check(memory.together([memory.estimate(one, taken) for one in bundles]))
+    options = EngineOptions(device=device, precision=precision, threads=threads, batching=batching)
+    models = [model for one in bundles for model in components(one)]
+    if (
+        taken := footprint(choose(engine, device, models, options.store).engine, options)
+    ) is not None:
+        memory.check(memory.together([memory.estimate(one, taken) for one in bundles]))
     open_pipeline = partial(
         Pipeline,
         engine=engine,
@@ -118,7 +125,7 @@ class Pipeline:
         self.refiner = refiner
         self.bundle, self._options = bundle, options or EngineOptions()
         self._max_rows = max_rows
-        choice = choose(engine, self._options.device)
+        choice = choose(engine, self._options.device, components(bundle), self._options.store)
         self.engine, self.engine_reason = choice.engine, choice.reason
         self.precisions: dict[str, str] = {}
         manifest = bundle.manifest
@@ -276,18 +283,25 @@ class Pipeline:
             family.text_encodings, tokenizers, encoders, long_prompts=family.long_prompts
         )
 
-    def _open(self, component: str) -> Engine:
-        return on_host(self._open_there(component))
+    def _load(self, component: str) -> Engine:
+        loaded = open_engine(self.engine, Model.of(self.bundle, component), self._options)
+        self.precisions[component] = loaded.precision
+        return loaded
 
-    def _open_there(self, component: str) -> Engine:
-        return open_engine(self.engine, Model.of(self.bundle, component), self._options)
+    def _open(self, component: str) -> Engine:
+        return on_host(self._load(component))
 
     def _open_loop(self, loop: Loop) -> tuple[Engine, LoopGraphs | None]:
         """Open the UNet and, if the loop shall run where it does, the loop graphs."""
-        unet = self._open_there("unet")
+        rows = _ROWS_OF_A_PICTURE * self._max_rows
+        unet = with_fixed_rows(self._load("unet"), self._options.batching, rows)
         if loops_on_device(loop, self.bundle, unet):
-            return unet, LoopGraphs(*map(self._open_there, LOOP_GRAPHS))
+            return unet, LoopGraphs(*map(self._load, LOOP_GRAPHS))
         return (on_host(unet) if has_timestep_per_row(unet) else RowTimesteps(unet)), None
+
+
+_ROWS_OF_A_PICTURE = 2
+"""With guidance: one with the prompt, one without."""
 
 
 def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str) -> RequestRules:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import sdopt
 from sdopt.pipeline import Pipeline
 from tests.export.graphs import Tiny
+from tests.simulated_gpu import simulated_gpu
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +25,13 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDOPT_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[ModuleType]:
+    """A simulated GPU, with TensorRT. See tests/simulated/README.md."""
+    with simulated_gpu() as runtime:
+        yield runtime
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,20 @@ from typing import Any
 import click
 
 from sdopt.engines.catalog import AUTO, DEVICES, ENGINES
-from sdopt.engines.options import EngineOptions
+from sdopt.engines.options import BATCHINGS, Batching, EngineOptions
 
 _Command = Callable[..., None]
 
 
 def choosing_engine(command: _Command) -> _Command:
-    """Add ``--engine``, ``--device``, ``--precision``; give ``engine`` and ``engine_options``."""
+    """Add the options, ``--engine`` the first; give ``engine`` and ``engine_options``."""
 
     @wraps(command)
-    def run(*, device: str, precision: str | None, **others: Any) -> None:
-        command(engine_options=EngineOptions(device=device, precision=precision), **others)
+    def run(*, device: str, precision: str | None, batching: Batching, **others: Any) -> None:
+        options = EngineOptions(device=device, precision=precision, batching=batching)
+        command(engine_options=options, **others)
 
-    for option in (_PRECISION, _DEVICE, _ENGINE):
+    for option in (_BATCHING, _PRECISION, _DEVICE, _ENGINE):
         option(run)
     return run
 
@@ -44,4 +45,11 @@ _PRECISION = click.option(
     "--precision",
     metavar="NAME",
     help="What to compute in, such as fp32 or bf16.  [default: the engine's fastest]",
+)
+_BATCHING = click.option(
+    "--batching",
+    type=click.Choice(BATCHINGS),
+    default="exact",
+    show_default=True,
+    help="On a GPU: the same picture in any company, or fewer rows to compute.",
 )

@@ -10,7 +10,7 @@ import click
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.cli.engine_options import choosing_engine
-from sdopt.engines.catalog import stored_key
+from sdopt.engines.catalog import explain
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.store import EngineStore
 
@@ -71,13 +71,7 @@ def why(bundle: str, engine: str, engine_options: EngineOptions) -> None:
     """Say for each component of BUNDLE whether its engine is stored, and if not, why not."""
     opened = Bundle.open(bundle)
     for name in opened.manifest.components:
-        key = stored_key(engine, Model.of(opened, name), engine_options)
-        if key is None:
-            click.echo(f"{name:<13} is loaded from its ONNX file: nothing is built for it.")
-        elif reason := engine_options.store.why(key):
-            click.echo(f"{name:<13} would be built: {reason}.")
-        else:
-            click.echo(f"{name:<13} is stored as {key.name}.")
+        click.echo(f"{name:<13} {explain(engine, Model.of(opened, name), engine_options)}")
 
 
 def _older(entry: StoredEngine, days: float | None) -> bool:

@@ -91,6 +91,7 @@ def command(
         precision=engine_options.precision,
         loop=loop,
         refiner=refiner,
+        batching=engine_options.batching,
     )
     if engine == AUTO:
         click.echo(f"Engine {pipeline.engine}: {pipeline.engine_reason}.", err=True)

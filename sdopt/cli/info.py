@@ -10,7 +10,7 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import Component
 from sdopt.bundle.strict import plain
 from sdopt.cli.engine_options import choosing_engine
-from sdopt.engines.options import EngineOptions
+from sdopt.engines.options import EngineOptions, components
 
 
 @click.command("info")
@@ -33,8 +33,8 @@ def command(bundle: str, as_json: bool, engine: str, engine_options: EngineOptio
     for name, component in opened.manifest.components.items():
         tensors = f"{', '.join(map(str, component.inputs))} -> {component.outputs[0]}"
         console.print(f"[bold]{name:<12}[/bold] {escape(tensors)}")
-    for island, (reason, components) in _islands(opened).items():
-        console.print(f"[bold]fp32[/bold] {island} in {', '.join(components)}: {escape(reason)}.")
+    for island, (reason, names) in _islands(opened).items():
+        console.print(f"[bold]fp32[/bold] {island} in {', '.join(names)}: {escape(reason)}.")
     for note in opened.manifest.notes:
         console.print(f"[yellow]Note:[/yellow] {note}")
 
@@ -58,8 +58,10 @@ def _memory(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, st
     from sdopt.engines.catalog import choose, footprint
     from sdopt.engines.memory import available_bytes, estimate
 
-    needed = estimate(bundle, footprint(engine, options))
-    name = choose(engine, options.device).engine
+    name = choose(engine, options.device, components(bundle), options.store).engine
+    if (taken := footprint(name, options)) is None:
+        return {"Memory": f"not measured for {name} on {options.device}"}
+    needed = estimate(bundle, taken)
     return {
         "Memory": f"about {needed.needed_bytes / 1e9:.1f} GB on {name} "
         f"(weights {needed.weights_bytes / 1e9:.1f}), {available_bytes() / 1e9:.1f} GB available"

@@ -16,6 +16,7 @@ from sdopt.errors import RequestError, SdoptError
 _COMMANDS = (
     "export",
     "import",
+    "build",
     "generate",
     "info",
     "verify",

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from sdopt.engines.catalog import DEVICES
+from sdopt.engines.options import BATCHINGS
 from sdopt.errors import InvalidValueError, MissingDependencyError
 
 
@@ -33,6 +35,14 @@ class Bytes(click.ParamType[int]):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another needs --api-keys.")
 @click.option("--port", default=7860, show_default=True, help="0 lets the system choose.")
 @click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundles.")
+@click.option("--device", default="cpu", show_default=True, help=f"Where: {', '.join(DEVICES)}.")
+@click.option(
+    "--batching",
+    type=click.Choice(BATCHINGS),
+    default="exact",
+    show_default=True,
+    help="On a GPU: the same picture in any company, or fewer rows to compute.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Of each operator.  [default: one a core]")
 @click.option(
     "--max-rows",

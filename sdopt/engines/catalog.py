@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sdopt.engines.build_options import BuildOptions
 from sdopt.engines.key import EngineKey
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.store import EngineStore
 from sdopt.errors import ProviderUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
+    from sdopt.bundle.bundle import Bundle
+    from sdopt.engines.built_engine import BuiltEngine, Report
     from sdopt.engines.contract import Array, Engine
     from sdopt.engines.memory import Footprint
     from sdopt.engines.profiling import NodeTime
@@ -22,9 +26,16 @@ DEVICES = ("cpu", "gpu", "cuda")
 
 # Each module offers a class (the engine), `offer(device)` and `footprint(precision)`, and may offer
 # `profile(model, options, inputs, runs)`.
-_CLASSES = {"onnxruntime": "OnnxRuntimeEngine", "openvino": "OpenVinoEngine"}
+_CLASSES = {
+    "onnxruntime": "OnnxRuntimeEngine",
+    "openvino": "OpenVinoEngine",
+    "tensorrt": "TensorRtEngine",
+}
 
 ENGINES: tuple[str, ...] = tuple(_CLASSES)
+BUILT_AHEAD = ("tensorrt",)
+"""Engines that only run what `sdopt build` has built. Their modules offer `build_component`,
+`ready(models, store)` and `explain(model, options)`, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +51,20 @@ class Choice:
     reason: str
 
 
-def choose(engine: str, device: str = "cpu") -> Choice:
+def choose(
+    engine: str,
+    device: str = "cpu",
+    models: Sequence[Model] = (),
+    store: EngineStore | None = None,
+) -> Choice:
     """Check an engine's name, or take the fastest installed one that runs on the device.
 
     Args:
         engine: One of :data:`ENGINES`, or ``"auto"``.
         device: One of :data:`DEVICES`.
+        models: What is to be run: a backend that only runs what was built for it is taken where
+            that was done.
+        store: Where built engines lie; None for the usual place.
 
     Raises:
         UnknownNameError: There is no engine or no device of this name.
@@ -57,7 +76,7 @@ def choose(engine: str, device: str = "cpu") -> Choice:
         return Choice(engine, "asked for")
     if engine != AUTO:
         raise UnknownNameError("engine", engine, (*ENGINES, AUTO))
-    return _fastest(device)
+    return _fastest(device, models, store or EngineStore())
 
 
 def open_engine(engine: str, model: Model, options: EngineOptions | None = None) -> Engine:
@@ -70,7 +89,7 @@ def open_engine(engine: str, model: Model, options: EngineOptions | None = None)
         EngineError: The component cannot be loaded.
     """
     options = options or EngineOptions()
-    name = choose(engine, options.device).engine
+    name = choose(engine, options.device, (model,), options.store).engine
     opened: Engine = getattr(_module(name), _CLASSES[name])(model, options.of(model))
     return opened
 
@@ -101,17 +120,59 @@ def profile(
     return [] if find is None else list(find(model, options, inputs, runs))
 
 
-def footprint(engine: str, options: EngineOptions) -> Footprint:
-    """Return what an engine takes in memory, as it was measured."""
+def explain(engine: str, model: Model, options: EngineOptions) -> str:
+    """Say what will be loaded for a model, and why: what follows its name in a sentence."""
+    name = choose(engine, options.device, (model,), options.store).engine
+    if name in BUILT_AHEAD:
+        return str(_module(name).explain(model, options))
+    key = stored_key(name, model, options)
+    if key is None:
+        return "is loaded from its ONNX file: nothing is built for it."
+    if reason := options.store.why(key):
+        return f"would be built: {reason}."
+    return f"is stored as {key.name}."
+
+
+def footprint(engine: str, options: EngineOptions) -> Footprint | None:
+    """Return what an engine takes in main memory, as it was measured; None where it was not.
+
+    On an NVIDIA GPU most of it lies in the GPU's memory, and was never measured.
+    """
     name = choose(engine, options.device).engine
-    found: Footprint = _module(name).footprint(options.precision)
+    if options.device == "cuda":
+        return None
+    found: Footprint | None = _module(name).footprint(options.precision)
     return found
 
 
-def _fastest(device: str) -> Choice:
+def build_component(
+    engine: str,
+    bundle: Bundle,
+    component: str,
+    options: BuildOptions,
+    report: Report,
+) -> BuiltEngine:
+    """Build a component's engine ahead of time, unless it is there.
+
+    Raises:
+        UnknownNameError: Nothing is built ahead for this engine.
+        MissingDependencyError: A package that building needs is not installed.
+        ProviderUnavailableError: There is no device to build for.
+        EngineError: It cannot be built, is wrong, or cannot be kept.
+    """
+    if engine not in BUILT_AHEAD:
+        raise UnknownNameError("engine to build", engine, BUILT_AHEAD)
+    build = _module(engine).build_component
+    built: BuiltEngine = build(bundle, component, options, report)
+    return built
+
+
+def _fastest(device: str, models: Sequence[Model], store: EngineStore) -> Choice:
     offers = [offer for name in ENGINES if (offer := _offer(name, device))]
+    offers = [offer for offer in offers if _is_ready(offer.engine, models, store)]
     if not offers:
-        hint = "Install one, for instance with: pip install 'sdopt[cpu]'"
+        extra = "gpu" if device == "cuda" else "cpu"
+        hint = f"Install one, for instance with: pip install 'sdopt[{extra}]'"
         raise ProviderUnavailableError(f"an engine for {device}", (), hint)
     best, *others = sorted(offers, key=lambda offer: offer.rank)
     reasons = (best.why, *(other.why for other in others))
@@ -121,6 +182,11 @@ def _fastest(device: str) -> Choice:
 def _offer(name: str, device: str) -> Offer | None:
     offer: Offer | None = _module(name).offer(device)
     return offer
+
+
+def _is_ready(name: str, models: Sequence[Model], store: EngineStore) -> bool:
+    """Say whether a backend can run these models now, without minutes of building."""
+    return name not in BUILT_AHEAD or bool(_module(name).ready(models, store))
 
 
 def _module(name: str) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,9 +17,10 @@ from sdopt.bundle.manifest import PRECISIONS
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.buffers import check_buffers
 from sdopt.engines.contract import Array, Buffer, Call
-from sdopt.engines.host import HOST, host_arrays
+from sdopt.engines.cuda.runtime import find_gpu
 from sdopt.engines.memory import Footprint
 from sdopt.engines.offer import Offer
+from sdopt.engines.onnxruntime_targets import TARGETS, Target
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.profiling import NodeTime, mean_times
 from sdopt.errors import (
@@ -34,7 +38,6 @@ _NO_KERNELS = ("bf16",)
 _FRUGAL_FROM_BYTES = 4e9
 """On disk. ONNX Runtime widens 16-bit weights when it loads them: the UNet of SDXL took 12.8 GB,
 and takes FRUGAL_GB so."""
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -44,20 +47,17 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 
-
 _KERNEL = "_kernel_time"
 """Ends the names of the events in a profile that are runs of nodes."""
 
 
 class OnnxRuntimeEngine:
-    """A component that ONNX Runtime runs on the CPU. See :class:`sdopt.engines.contract.Engine`.
+    """A component that ONNX Runtime runs. See :class:`sdopt.engines.contract.Engine`.
 
     Attributes:
         precision: What the graph computes in: ONNX Runtime changes nothing about it.
-        device: The host.
+        device: The host, or the GPU that all engines of this process share.
     """
-
-    device = HOST
 
     def __init__(self, model: Model, options: EngineOptions | None = None) -> None:
         """Load a graph with its weights.
@@ -69,21 +69,33 @@ class OnnxRuntimeEngine:
             EngineError: The graph cannot be loaded.
         """
         options = options or EngineOptions()
-        self.name, self.precision = model.name, _precision(model, options.precision)
-        self._session = _session(model, options)
+        self.name, self.precision = model.name, _precision(model, options)
+        ort = _import(options.device)
+        self._target: Target = TARGETS[options.device]()
+        self.device = self._target.device
+        self._session = _session(ort, model, options, self._target)
+        self._run_options = _run_options(ort, self._target)
         self.inputs = tuple(map(_spec, self._session.get_inputs()))
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
 
     def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
         check_buffers(self.name, buffers, self.inputs, self.outputs)
-        arrays, binding = host_arrays(self.name, buffers), self._session.io_binding()
+        places, binding = self._target.places(self.name, buffers), self._session.io_binding()
         for spec in self.inputs:
-            binding.bind_input(spec.name, *_place(arrays[spec.name]))
+            binding.bind_input(spec.name, *places[spec.name])
         for spec in self.outputs:
-            if spec.name in arrays:
-                binding.bind_output(spec.name, *_place(arrays[spec.name]))
-        return _BoundCall(self.name, self._session, binding, tuple(arrays.values()))
+            if spec.name in places:
+                binding.bind_output(spec.name, *places[spec.name])
+        kept = tuple(buffers.values())
+        return _BoundCall(self, binding, kept)
+
+    @property
+    def parts(
+        self,
+    ) -> tuple[str, ort.InferenceSession, ort.RunOptions | None, AbstractContextManager[object]]:
+        """What a bound call runs with."""
+        return self.name, self._session, self._run_options, self._target.turn
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
@@ -97,20 +109,18 @@ class OnnxRuntimeEngine:
 class _BoundCall:
     """Runs a session on bound buffers, which it keeps alive."""
 
-    __slots__ = ("_binding", "_buffers", "_name", "_session")
+    __slots__ = ("_binding", "_buffers", "_name", "_options", "_session", "_turn")
 
     def __init__(
-        self,
-        name: str,
-        session: ort.InferenceSession,
-        binding: ort.IOBinding,
-        buffers: tuple[Array, ...],
+        self, engine: OnnxRuntimeEngine, binding: ort.IOBinding, buffers: tuple[Buffer, ...]
     ) -> None:
-        self._name, self._session, self._binding, self._buffers = name, session, binding, buffers
+        self._name, self._session, self._options, self._turn = engine.parts
+        self._binding, self._buffers = binding, buffers
 
     def __call__(self) -> None:
         try:
-            self._session.run_with_iobinding(self._binding)
+            with self._turn:
+                self._session.run_with_iobinding(self._binding, self._options)
         except Exception as error:  # onnxruntime raises a family of unrelated classes
             raise EngineExecutionError(self._name, str(error)) from error
 
@@ -124,7 +134,7 @@ def profile(
     settings.enable_profiling = True
     with TemporaryDirectory() as folder:
         settings.profile_file_prefix = str(Path(folder) / "profile")
-        providers = [_PROVIDERS[options.device]]
+        providers = [TARGETS[options.device].provider]
         session = ort.InferenceSession(model.path, settings, providers=providers)
         for _ in range(1 + runs):
             session.run(None, dict(inputs))
@@ -163,15 +173,29 @@ def _import(device: str) -> Any:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", "cpu") from error
-    there = [name for name, own in _PROVIDERS.items() if own in ort.get_available_providers()]
+    there = [n for n, own in TARGETS.items() if own.provider in ort.get_available_providers()]
     if device not in there:
         hint = "Install a build of it for that device, or choose another device"
         raise ProviderUnavailableError(f"onnxruntime on {device}", there, hint)
+    if device == "cuda":
+        find_gpu()
+        _load_cuda_libraries(ort)
     return ort
 
 
-def _precision(model: Model, wanted: str | None) -> str:
-    if model.precision in _NO_KERNELS:
+def _load_cuda_libraries(ort: Any) -> None:
+    """Load CUDA and cuDNN where they were installed as wheels; it prints what it does not find.
+
+    What is missing is told in an error, once a session was asked for.
+    """
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(io.StringIO()):
+            ort.preload_dlls(directory="")
+
+
+def _precision(model: Model, options: EngineOptions) -> str:
+    wanted = options.precision
+    if options.device == "cpu" and model.precision in _NO_KERNELS:
         hint = "Run this bundle with OpenVINO (--engine openvino), or export it in fp32 or fp16"
         there = [name for name in PRECISIONS if name not in _NO_KERNELS]
         raise ProviderUnavailableError(f"onnxruntime on the CPU in {model.precision}", there, hint)
@@ -181,22 +205,45 @@ def _precision(model: Model, wanted: str | None) -> str:
     return model.precision
 
 
-def _session(model: Model, options: EngineOptions) -> ort.InferenceSession:
-    ort = _import(options.device)
-    providers = [_PROVIDERS[options.device]]
+def _session(
+    ort: Any, model: Model, options: EngineOptions, target: Target
+) -> ort.InferenceSession:
+    wanted = [(target.provider, dict(target.options))]
     try:
-        return ort.InferenceSession(
-            model.path, _session_options(ort, model, options), providers=providers
-        )
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            session = ort.InferenceSession(
+                model.path,
+                _session_options(ort, model, options),
+                providers=wanted,
+                enable_fallback=0,
+            )
     except Exception as error:  # onnxruntime raises a family of unrelated classes
         raise EngineError(
             f"{model.name}: ONNX Runtime cannot load {model.path}: {error}"
         ) from error
+    if target.provider not in (there := session.get_providers()):
+        hint = (
+            f"{target.provider} could not be loaded. It needs CUDA and cuDNN of the versions that "
+            "this build of ONNX Runtime was made for: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        )
+        raise ProviderUnavailableError(f"onnxruntime on {options.device}", there, hint)
+    return session
+
+
+def _run_options(ort: Any, target: Target) -> ort.RunOptions | None:
+    if not target.run_config:
+        return None
+    options = ort.RunOptions()
+    for name, value in target.run_config.items():
+        options.add_run_config_entry(name, value)
+    return options
 
 
 def _is_frugal(model: Model, options: EngineOptions) -> bool:
     if options.frugal is not None:
         return options.frugal
+    if options.device != "cpu":
+        return False
     files = model.path.parent.glob(f"{model.path.name}*")
     return sum(file.stat().st_size for file in files) > _FRUGAL_FROM_BYTES
 
@@ -217,7 +264,3 @@ def _session_options(ort: Any, model: Model, options: EngineOptions) -> ort.Sess
 
 def _spec(node: Any) -> TensorSpec:
     return TensorSpec(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape))
-
-
-def _place(buffer: Array) -> tuple[str, int, Any, tuple[int, ...], int]:
-    return "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines.store import EngineStore
+
+Batching = Literal["exact", "fast"]
+BATCHINGS: tuple[str, ...] = get_args(Batching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Model:
         )
 
 
+def components(bundle: Bundle) -> list[Model]:
+    """Describe every component of a bundle."""
+    return [Model.of(bundle, name) for name in bundle.manifest.components]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """How a component is loaded.
@@ -58,6 +67,9 @@ class EngineOptions:
         frugal: Whether weights stay as they lie on disk, mapped, and are widened one by one where
             they are used: less memory, and slower. None leaves it to the backend; only ONNX Runtime
             has it, and takes it for networks whose weights are large.
+        batching: On a GPU, ``"exact"`` always computes the same number of UNet rows, so that a
+            picture is the same alone and in company; ``"fast"`` computes those that there are, and
+            a picture's last bits depend on how many there were. On the CPU they are the same.
     """
 
     device: str = "cpu"
@@ -65,6 +77,7 @@ class EngineOptions:
     threads: int | None = None
     store: EngineStore = field(default_factory=EngineStore)
     frugal: bool | None = None
+    batching: Batching = "exact"
 
     def of(self, model: Model) -> EngineOptions:
         """Return what one component is opened with: its own precision where that must be kept."""

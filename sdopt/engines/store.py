@@ -104,6 +104,17 @@ class EngineStore:
         for path in self._paths():
             yield _stored(path, VerifiedFiles(self.folder))
 
+    def built_from(self, component: str, model_sha256: str, engine: str) -> list[StoredEngine]:
+        """Return what a backend built of a component, newest first; its ``sidecar`` is there."""
+        entries = [
+            entry
+            for entry in self.entries()
+            if entry.sidecar is not None
+            and (entry.sidecar.key.component, entry.sidecar.key.engine) == (component, engine)
+            and entry.sidecar.key.model_sha256 == model_sha256
+        ]
+        return sorted(entries, key=_built_at, reverse=True)
+
     def remove(self, stored: StoredEngine) -> bool:
         """Remove an entry; return whether it is gone. One that is being built or read stays."""
         try:
@@ -186,6 +197,10 @@ class EngineStore:
             yield
         except OSError as error:
             raise EngineStoreError(self.folder, os.strerror(error.errno or 0)) from error
+
+
+def _built_at(entry: StoredEngine) -> str:
+    return "" if entry.sidecar is None else entry.sidecar.built_at
 
 
 def _stored(path: Path, verified: VerifiedFiles) -> StoredEngine:

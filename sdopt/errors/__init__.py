@@ -28,6 +28,12 @@
     │   ├── ProviderUnavailableError            asked for and not there; never replaced silently
     │   ├── EngineStoreError                    a built engine could not be kept
     │   ├── InsufficientMemoryError             known before anything is loaded
+    │   ├── EngineNotBuiltError                 none fits; names the command that builds it
+    │   ├── EngineBuildError
+    │   │   └── BuildMemoryError                out of memory, also with less effort
+    │   ├── SelfTestError                       a new engine does not compute what torch computes
+    │   ├── DeviceError                         a GPU's own library refused a call
+    │   ├── DeviceMemoryError
     │   ├── EngineExecutionError
     │   ├── NonFiniteError                      one row of the denoising loop turned NaN or infinite
     │   └── NonFinitePictureError               latents are finite, and their picture is not
@@ -68,13 +74,19 @@ from sdopt.errors.bundle import (
     TamperedFileError,
 )
 from sdopt.errors.engine import (
+    BuildMemoryError,
+    DeviceError,
+    DeviceMemoryError,
+    EngineBuildError,
     EngineError,
     EngineExecutionError,
+    EngineNotBuiltError,
     EngineStoreError,
     InsufficientMemoryError,
     NonFiniteError,
     NonFinitePictureError,
     ProviderUnavailableError,
+    SelfTestError,
 )
 from sdopt.errors.export import (
     CheckpointError,
@@ -104,14 +116,19 @@ from sdopt.errors.server import (
 
 __all__ = [
     "BenchError",
+    "BuildMemoryError",
     "BundleError",
     "BundleNotFoundError",
     "BundleWriteError",
     "CancelledError",
     "CheckpointError",
     "ConceptFileError",
+    "DeviceError",
+    "DeviceMemoryError",
+    "EngineBuildError",
     "EngineError",
     "EngineExecutionError",
+    "EngineNotBuiltError",
     "EngineStoreError",
     "ExportError",
     "HubError",
@@ -135,6 +152,7 @@ __all__ = [
     "RequestError",
     "RunTimeoutError",
     "SdoptError",
+    "SelfTestError",
     "ServerBusyError",
     "ServerError",
     "ShapeOutOfProfileError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sdopt.errors.base import SdoptError, sentences
@@ -52,6 +52,26 @@ class InsufficientMemoryError(EngineError):
         )
 
 
+class DeviceError(EngineError):
+    """A GPU's own library refused a call."""
+
+    def __init__(self, call: str, detail: str) -> None:
+        self.call, self.detail = call, detail
+        super().__init__(sentences(f"The GPU failed in {call}: {detail}"))
+
+
+class DeviceMemoryError(EngineError):
+    """A GPU has too little memory left."""
+
+    def __init__(self, needed_bytes: int, free_bytes: int) -> None:
+        self.needed_bytes, self.free_bytes = needed_bytes, free_bytes
+        super().__init__(
+            f"{needed_bytes / 1e9:.1f} GB of the GPU's memory are needed, and "
+            f"{free_bytes / 1e9:.1f} GB are free. End other programs on it, or ask for fewer or "
+            "smaller pictures at a time."
+        )
+
+
 class EngineExecutionError(EngineError):
     """A backend failed while it ran a component."""
 
@@ -82,4 +102,51 @@ class NonFinitePictureError(EngineError):
         super().__init__(
             "The decoded picture has values that are NaN or infinite. A lower guidance_scale or a "
             "bundle exported with --precision fp32 usually avoids this."
+        )
+
+
+class EngineNotBuiltError(EngineError):
+    """No built engine fits this machine and bundle; building takes minutes, and is asked for."""
+
+    def __init__(self, component: str, reason: str, command: str) -> None:
+        self.component, self.reason, self.command = component, reason, command
+        super().__init__(
+            sentences(
+                f"There is no engine of {component} that can be used here: {reason}",
+                f"Build it: {command}",
+            )
+        )
+
+
+class EngineBuildError(EngineError):
+    """A backend could not build an engine."""
+
+    def __init__(self, component: str, detail: str) -> None:
+        self.component, self.detail = component, detail
+        super().__init__(sentences(f"Building the engine of {component} failed", detail))
+
+
+class BuildMemoryError(EngineBuildError):
+    """There was too little memory to build an engine, also with less effort."""
+
+    def __init__(self, component: str, reason: str, levels: Sequence[int]) -> None:
+        self.reason, self.levels = reason, tuple(levels)
+        tried = " and ".join(map(str, levels))
+        super().__init__(
+            component,
+            f"There is too little memory at optimization level {tried} ({reason}). End other "
+            "programs on the GPU, lower --workspace, or build for fewer or smaller pictures with "
+            "--profile.",
+        )
+
+
+class SelfTestError(EngineError):
+    """A new engine does not compute what torch computed at export; it is not kept."""
+
+    def __init__(self, component: str, shapes: str, found: float, allowed: float) -> None:
+        self.component, self.shapes, self.found, self.allowed = component, shapes, found, allowed
+        super().__init__(
+            f"The new engine of {component} is off by {found:.1e} at {shapes}, where at most "
+            f"{allowed:.0e} is allowed, so it is not kept. A bundle exported with --precision fp32 "
+            "tells whether it is the precision; `sdopt lint BUNDLE` may name the cause."
         )

@@ -35,7 +35,8 @@ from sdopt.export.precision import ISLANDS, Island, computed_in, islands_of
 from sdopt.export.progress import Progress, Report
 from sdopt.export.settings import default_size, scaling_factor, vae_scale_factor
 from sdopt.export.sources import locate, read_checkpoint
-from sdopt.export.workers import Message, running
+from sdopt.export.workers import running
+from sdopt.workers.running import Message
 
 _SIDE_BY_SIDE_BYTES = 8e9
 """The most that the weights of networks which are exported side by side may take in float32:

@@ -1,4 +1,4 @@
-"""What a worker process does: it is where torch lives. :mod:`sdopt.export.launch` starts it."""
+"""What a worker process does: it is where torch lives. :mod:`sdopt.workers.launch` starts it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sdopt.bundle.reference import ReferencePair, save_reference
 from sdopt.errors import SdoptError
 from sdopt.export import cases, graph, preview, storage, weight_map
 from sdopt.export.components import COMPONENTS, DOORS, ComponentRow
-from sdopt.export.jobs import Job, failure
+from sdopt.export.jobs import Job
 from sdopt.export.loading import half_weights, load
 from sdopt.export.options import opset_of
 from sdopt.export.precision import Island, computed_in, islands_of
@@ -27,6 +27,7 @@ from sdopt.export.settings import scaling_factor, vae_scale_factor
 from sdopt.export.sources import read_checkpoint
 from sdopt.export.trace import trace
 from sdopt.export.wrappers import WRAPPERS, make_traceable
+from sdopt.workers.failures import failure
 
 
 class Exporter:
@@ -161,16 +162,16 @@ class Exporter:
         )
 
 
-def work(job: Job, out: TextIO) -> int:
+def work(job: str, out: TextIO) -> int:
     """Do a job and return the process's exit status.
 
     Args:
-        job: What to export.
+        job: What to export, as :meth:`sdopt.export.jobs.Job.to_json` wrote it.
         out: Where lines of JSON about it go.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        Exporter(job, out).run()
+        Exporter(Job.from_json(job), out).run()
     except (SdoptError, OSError) as error:
         print(json.dumps({"failure": failure(error)}), file=out, flush=True)
         return 1

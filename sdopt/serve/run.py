@@ -11,7 +11,7 @@ from pathlib import Path
 from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import footprint
 from sdopt.engines.memory import estimate
-from sdopt.engines.options import EngineOptions
+from sdopt.engines.options import Batching, EngineOptions
 from sdopt.errors import InvalidValueError
 from sdopt.pipeline import load
 from sdopt.serve.claims import Source
@@ -31,6 +31,8 @@ class Settings:
     """How a server is run; see ``sdopt serve --help``."""
 
     engine: str = "onnxruntime"
+    device: str = "cpu"
+    batching: Batching = "exact"
     threads: int | None = None
     max_rows: int = 8
     max_waiting: int = 64
@@ -67,7 +69,15 @@ def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
         sources[name] = Source(
             bundle=opened,
             needed_bytes=_needed_bytes(opened, settings),
-            load=partial(load, bundle, engine=settings.engine, threads=settings.threads),
+            load=partial(
+                load,
+                bundle,
+                engine=settings.engine,
+                device=settings.device,
+                batching=settings.batching,
+                max_rows=settings.max_rows,
+                threads=settings.threads,
+            ),
         )
     return Shelf(sources, settings.memory_bytes)
 
@@ -82,8 +92,13 @@ def _load_at_start(service: PictureService, settings: Settings) -> None:
 
 
 def _needed_bytes(bundle: Bundle, settings: Settings) -> int:
-    """Estimate what a bundle takes with all rows at its own size, the VAE's encoder included."""
-    taken = footprint(settings.engine, EngineOptions(threads=settings.threads))
+    """Estimate what a bundle takes with all rows at its own size, the VAE's encoder included.
+
+    Where that was not measured, it is what lies on disk.
+    """
+    options = EngineOptions(device=settings.device, threads=settings.threads)
+    if (taken := footprint(settings.engine, options)) is None:
+        return sum(map(bundle.component_bytes, bundle.manifest.components))
     encoder = "vae_encoder" in bundle.manifest.components
     encoder_bytes = bundle.component_bytes("vae_encoder") if encoder else 0
     needed = estimate(bundle, taken, rows=settings.max_rows).needed_bytes

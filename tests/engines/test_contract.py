@@ -196,7 +196,7 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, engine: str) -> None:
         f"open_engine({engine!r}, Model('unet', Path({str(tmp_path / 'model.onnx')!r})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1] == (
-        f"sdopt.errors.MissingDependencyError: {engine} is not installed. "
+    assert done.stderr.splitlines()[-1].endswith(
+        f"MissingDependencyError: {engine} is not installed. "
         f"Install it with: pip install 'sdopt[{PACKAGES[engine]}]'"
     )

@@ -1,0 +1,1 @@
+"""An NVIDIA GPU as a device: memory, one stream, graphs. No backend is known here."""
