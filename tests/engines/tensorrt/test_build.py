@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -10,8 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +26,7 @@ from sdopt.engines.cuda.runtime import Gpu
 from sdopt.engines.options import EngineOptions, Model, components
 from sdopt.engines.size_bucket import SizeBucket
 from sdopt.engines.store import EngineStore
-from sdopt.engines.tensorrt import TensorRtEngine, api, worker
+from sdopt.engines.tensorrt import TensorRtEngine, api
 from sdopt.engines.tensorrt.backend import find, mismatch
 from sdopt.engines.tensorrt.build import engine_key
 from sdopt.engines.tensorrt.plan import UnloadablePlanError
@@ -43,9 +41,7 @@ from sdopt.errors import (
     SelfTestError,
     UnknownNameError,
 )
-from sdopt.workers.failures import rebuilt
-from sdopt.workers.running import Task
-from tests.simulated_gpu import SIMULATED
+from tests.simulated_gpu import SIMULATED, running_here
 
 onnx = pytest.importorskip("onnx", reason="needs sdopt[export]")
 pytest.importorskip("polygraphy", reason="needs the packages of sdopt[dev]")
@@ -60,19 +56,8 @@ def simulated(gpu: ModuleType) -> ModuleType:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do what the build process does in this one, which takes a fifth of the time."""
-
-    @contextmanager
-    def running(tasks: list[Task]) -> Iterator[Iterator[dict[str, object]]]:
-        out = io.StringIO()
-        worker.work(tasks[0].job, out)
-        messages = [json.loads(line) for line in out.getvalue().splitlines()]
-        failures = [rebuilt(m["failure"]) for m in messages if "failure" in m]
-        for error in failures:
-            raise error
-        yield iter(messages)
-
-    monkeypatch.setattr("sdopt.engines.tensorrt.build.running", running)
+    """Build in this process."""
+    monkeypatch.setattr("sdopt.engines.tensorrt.build.running", running_here)
 
 
 in_this_process = pytest.mark.usefixtures("here")

@@ -1,11 +1,18 @@
-"""The whole pipeline on TensorRT, simulated: the picture is ONNX Runtime's."""
+"""The whole pipeline on TensorRT, simulated: the picture is ONNX Runtime's.
+
+The simulated TensorRT computes with ONNX Runtime, so every bit is the same.
+"""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+import sdopt
 from sdopt.bundle.bundle import Bundle
+from sdopt.engines.loop_choice import Loop
 from sdopt.engines.options import Batching, EngineOptions
 from sdopt.engines.store import EngineStore
 from sdopt.errors import ShapeOutOfProfileError
@@ -14,32 +21,53 @@ from sdopt.pipeline import Pipeline
 PROMPT = "a large red circle on a blue background"
 
 
-def pipeline(bundle: Bundle, store: EngineStore, batching: Batching = "exact") -> Pipeline:
+def pipeline(
+    bundle: Bundle, store: EngineStore, batching: Batching = "exact", loop: Loop = "auto"
+) -> Pipeline:
     options = EngineOptions(device="cuda", store=store, batching=batching)
-    return Pipeline(bundle, engine="tensorrt", options=options)
+    return Pipeline(bundle, engine="tensorrt", options=options, loop=loop)
+
+
+@pytest.fixture(scope="module")
+def on_device() -> Pipeline:
+    """ONNX Runtime with the loop graphs, as a loop on a GPU runs them."""
+    return sdopt.load("shapes", loop="device")
 
 
 @pytest.mark.parametrize("batching", ["exact", "fast"])
 def test_the_picture_is_onnx_runtimes(
     bundle: Bundle, built: EngineStore, shapes: Pipeline, batching: Batching
 ) -> None:
-    """The simulated TensorRT computes with ONNX Runtime, so every bit is the same."""
-    ours = pipeline(bundle, built, batching)
+    ours = pipeline(bundle, built, batching, "host")
     assert ours.precisions["unet"] == "fp32"
-    made = ours(PROMPT, num_inference_steps=3, seed=0).images[0]
-    assert np.array_equal(made, shapes(PROMPT, num_inference_steps=3, seed=0).images[0])
+    made = ours(PROMPT, num_inference_steps=2, seed=0).images[0]
+    assert np.array_equal(made, shapes(PROMPT, num_inference_steps=2, seed=0).images[0])
+
+
+@pytest.mark.parametrize("scheduler", ["pndm", "euler_ancestral"])
+def test_the_loop_stays_on_the_device_and_each_step_is_one_launch(
+    gpu: ModuleType, bundle: Bundle, built: EngineStore, on_device: Pipeline, scheduler: str
+) -> None:
+    """The first step runs as it is and is recorded; each further one is a launch of its graph."""
+    request = {"num_inference_steps": 5, "seed": 0, "scheduler": scheduler}
+    ours = pipeline(bundle, built)
+    launches = gpu._gpu.launches
+    made = ours(PROMPT, **request)  # type: ignore[arg-type]
+    assert gpu._gpu.launches - launches == made.request.plan.stages - 1
+    assert np.array_equal(made.images[0], on_device(PROMPT, **request).images[0])  # type: ignore[arg-type]
 
 
 def test_more_pictures_than_the_engine_was_built_for(
-    bundle: Bundle, built: EngineStore, shapes: Pipeline
+    bundle: Bundle, built: EngineStore, on_device: Pipeline
 ) -> None:
     """Engines for two pictures at a time make three, and image to image, as ONNX Runtime does."""
+    ours = pipeline(bundle, built)
     request = {"num_inference_steps": 2, "seed": 5, "num_images_per_prompt": 3}
-    made = pipeline(bundle, built)(PROMPT, **request).images  # type: ignore[arg-type]
-    for ours, theirs in zip(made, shapes(PROMPT, **request).images, strict=True):  # type: ignore[arg-type]
-        assert np.array_equal(ours, theirs)
+    made = ours(PROMPT, **request).images  # type: ignore[arg-type]
+    for one, other in zip(made, on_device(PROMPT, **request).images, strict=True):  # type: ignore[arg-type]
+        assert np.array_equal(one, other)
     again = {"image": made[0], "strength": 0.6, "num_inference_steps": 4, "seed": 1}
-    redrawn = [p(PROMPT, **again).images[0] for p in (pipeline(bundle, built), shapes)]  # type: ignore[arg-type]
+    redrawn = [p(PROMPT, **again).images[0] for p in (ours, on_device)]  # type: ignore[arg-type]
     assert np.array_equal(*redrawn)
 
 

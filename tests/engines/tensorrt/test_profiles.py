@@ -83,7 +83,7 @@ def test_a_family_without_unconditional_rows_has_half_the_rows(bundle: Bundle) -
     assert rows == [6, 3]
 
 
-def test_one_profile_for_text_encoders_and_one_per_size_for_vaes(bundle: Bundle) -> None:
+def test_which_profiles_each_component_has(bundle: Bundle) -> None:
     buckets = [SizeBucket(96, 96), SizeBucket(96, 96, 1, 4), SizeBucket(128, 64)]
     labels = {
         name: [profile.label for profile in profiles(bundle, name, buckets)]
@@ -94,6 +94,8 @@ def test_one_profile_for_text_encoders_and_one_per_size_for_vaes(bundle: Bundle)
         "vae_encoder": ["96x96", "128x64"],
         "vae_decoder": ["96x96", "128x64"],
         "unet": ["96x96:1", "96x96:1-4", "128x64:1"],
+        "loop_head": ["96x96", "128x64"],
+        "loop_tail": ["96x96", "128x64"],
     }
 
 
