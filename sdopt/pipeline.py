@@ -82,9 +82,8 @@ def load(
     bundles = [Bundle.open(one) for one in (bundle, refiner) if one is not None]
     options = EngineOptions(device=device, precision=precision, threads=threads, batching=batching)
     models = [model for one in bundles for model in components(one)]
-    if (
-        taken := footprint(choose(engine, device, models, options.store).engine, options)
-    ) is not None:
+    chosen = choose(engine, device, models, options.store).engine
+    if (taken := footprint(chosen, options)) is not None:
         memory.check(memory.together([memory.estimate(one, taken) for one in bundles]))
     open_pipeline = partial(
         Pipeline,
