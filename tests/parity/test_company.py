@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines.catalog import open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import MissingDependencyError, ProviderUnavailableError
+from sdopt.runtime.device_arithmetic import LoopGraphs
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.row import Row, RowRequest
@@ -40,9 +42,15 @@ def unet(bundle: Bundle, request: pytest.FixtureRequest) -> Engine:
 class Company:
     """Requests of every kind over one UNet, alone or together."""
 
-    def __init__(self, bundle: Bundle, unet: Engine, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        unet: Engine,
+        shape: tuple[int, int, int],
+        graphs: LoopGraphs | None = None,
+    ) -> None:
         self._config = dict(bundle.manifest.scheduler) | {"clip_sample": False}
-        self._unet, self._shape = unet, shape
+        self._unet, self._shape, self._graphs = unet, shape, graphs
         width = next(s for s in unet.inputs if s.name == "encoder_hidden_states").shape[-1]
         assert isinstance(width, int)
         self._width = width
@@ -79,6 +87,7 @@ class Company:
             latent_shape=self._shape,
             prompt_shape=(LENGTH, self._width),
             max_rows=max_rows,
+            graphs=self._graphs,
         )
 
 
@@ -90,8 +99,20 @@ ROUNDS = {"OnnxRuntimeEngine": 8, "OpenVinoEngine": 2}
 def test_a_picture_is_the_same_in_any_company(
     bundle: Bundle, unet: Engine, shape: tuple[int, int, int]
 ) -> None:
-    company, rng = Company(bundle, unet, shape), random.Random(0)
-    for round_ in range(ROUNDS[type(unet).__name__]):
+    check(Company(bundle, unet, shape), ROUNDS[type(unet).__name__])
+
+
+def test_so_it_is_with_the_loop_on_a_device(bundle: Bundle) -> None:
+    unet, head, tail = (
+        open_engine("onnxruntime", Model.of(bundle, name)) for name in ("unet", *LOOP_GRAPHS)
+    )
+    check(Company(bundle, unet, (4, 12, 12), LoopGraphs(head, tail)), rounds=2)
+
+
+def check(company: Company, rounds: int) -> None:
+    """Let requests join and leave, and compare each picture with the one that it is alone."""
+    rng = random.Random(0)
+    for round_ in range(rounds):
         numbers = [100 * round_ + index for index in range(rng.randint(1, 8))]
         joins = {number: rng.randint(0, 6) for number in numbers}
         leaves = rng.sample(numbers, k=len(numbers) // 4)
