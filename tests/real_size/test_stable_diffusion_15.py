@@ -1,7 +1,7 @@
 """Stable Diffusion 1.5 at its true size, with random weights: memory and overhead.
 
 Needs 10 GB of disk, 6 GB of memory and a few minutes. Times beside other toolkits are measured by
-the scripts in benchmarks/, which need an environment of their own for each.
+`sdopt bench compare`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from typing import Any
 
 import pytest
 
+from sdopt.bench.run import ask_of
+from sdopt.bench.sides import running, sdopt_side
+from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 LARGEST_EXPORT_PROCESS_GB = 5.0
-MEMORY_BESIDE_WEIGHTS_GB = 1.0
+MEMORY_BESIDE_WEIGHTS_BYTES = 1e9
 LARGEST_OVERHEAD = 0.01
+LARGEST_GAP = 0.02
 
 MEASURED = """
 import json, resource, subprocess, sys
@@ -57,16 +61,13 @@ def test_the_export_stays_small(exported: tuple[Path, dict[str, Any]]) -> None:
 
 def test_a_picture_needs_little_beside_its_weights(exported: tuple[Path, dict[str, Any]]) -> None:
     bundle = Bundle.open(exported[0])
-    worker = ROOT / "benchmarks" / "peers" / "image_worker.py"
-    done = subprocess.run(
-        [sys.executable, worker, "sdopt", bundle.path],
-        input="\n\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    *_, last = map(json.loads, done.stdout.splitlines())
+    case = Case(height=256, width=256, batch=1, num_inference_steps=4, guidance_scale=7.5)
+    with running(sdopt_side(str(bundle.path), engine="onnxruntime")) as process:
+        process.picture(ask_of(case, "a puppy"))
+        last = process.picture(ask_of(case, "a kitten"))
     used = ("text_encoder", "unet", "vae_decoder")
-    weights_gb = sum(bundle.component_bytes(name) for name in used) / 1e9
-    assert last["peak_rss_gb"] <= weights_gb + MEMORY_BESIDE_WEIGHTS_GB
-    assert last["overhead_ms"] <= LARGEST_OVERHEAD * last["image_s"] * 1e3
+    weights_bytes = sum(bundle.component_bytes(name) for name in used)
+    assert last["peak_host_bytes"] <= weights_bytes + MEMORY_BESIDE_WEIGHTS_BYTES
+    ours = ("request", "tokenizer", "scheduler", "pixels")
+    assert sum(last["stages_s"][stage] for stage in ours) <= LARGEST_OVERHEAD * last["wall_s"]
+    assert abs(1 - sum(last["stages_s"].values()) / last["wall_s"]) <= LARGEST_GAP

@@ -23,10 +23,18 @@ def quality_plot(record: QualityRecord) -> Figure:
         )
         _draw_accuracy(accuracy, rows, colour)
         _draw_distance(distance, rows, colour)
-    dress(accuracy, "Seconds per picture, median", "Pictures that show what was asked for, %")
+    dress(
+        accuracy,
+        "Seconds per picture, median (at the points: steps)",
+        "Pictures that show what was asked for, %",
+    )
     accuracy.set_ylim(0, 105)
     accuracy.set_xlim(left=0)
-    dress(distance, "Seconds per picture, median", f"PSNR against {record.exact}, dB, median")
+    dress(
+        distance,
+        "Seconds per picture, median (at the points: steps)",
+        f"PSNR against {record.exact}, dB, median",
+    )
     distance.set_xlim(left=0)
     figure.legend(
         *accuracy.get_legend_handles_labels(),
