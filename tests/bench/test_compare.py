@@ -16,6 +16,7 @@ from sdopt.bench.kinds import read_all
 from sdopt.bench.peers import environments
 from sdopt.bench.peers.catalog import PEERS, peers_named
 from sdopt.bench.peers.environments import ensure_environment, peer_side
+from sdopt.bench.peers.older_names import write_with_older_names
 from sdopt.bench.record import read_record, write_record
 from sdopt.bench.report.write import write_report
 from sdopt.bench.sides import sdopt_side
@@ -113,6 +114,23 @@ def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (made / "mark").touch()
     assert ensure_environment("diffusers") == made
     assert (made / "mark").is_file()
+
+
+def test_older_names_are_those_of_published_checkpoints(
+    shapes_checkpoint: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file
+
+    folder = tmp_path / "renamed"
+    write_with_older_names(shapes_checkpoint, folder)
+    file = Path("text_encoder") / "model.safetensors"
+    before, after = load_file(shapes_checkpoint / file), load_file(folder / file)
+    assert after.keys() == {f"text_model.{name}" for name in before}
+    assert all(np.array_equal(before[name], after[f"text_model.{name}"]) for name in before)
+    assert (folder / "unet").resolve() == (shapes_checkpoint / "unet").resolve()
+    again = tmp_path / "again"
+    write_with_older_names(folder, again)
+    assert load_file(again / file).keys() == after.keys()
 
 
 def test_peers_have_names(cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sdopt.bench.peers.catalog import Library, Peer
+from sdopt.bench.peers.older_names import write_with_older_names
 from sdopt.bench.sides import Side
 from sdopt.bench.work import Case
 from sdopt.bundle.hashing import cache_folder
@@ -23,6 +25,8 @@ from sdopt.errors import PeerError
 _HERE = Path(__file__).parent
 _READY = "READY"
 _SHOWN_LINES = 5
+_FORMAT = 2
+"""Of converted models: those that were made in another way are made again."""
 _EXPORTS = {"optimum": "onnx", "openvino": "openvino"}
 """What ``optimum-cli export`` makes for a library; diffusers reads the checkpoint itself."""
 
@@ -77,11 +81,14 @@ def _model(library: Library, checkpoint: Path, environment: Path) -> Path:
     if library not in _EXPORTS:
         return checkpoint.resolve()
     command = [str(environment / "bin" / "optimum-cli"), "export", _EXPORTS[library]]
-    command += ["--model", str(checkpoint.resolve()), "--task", "text-to-image"]
+    weights = ["--weight-format", "fp32"] if library == "openvino" else []
 
     def make(folder: Path) -> None:
-        weights = ["--weight-format", "fp32"] if library == "openvino" else []
-        _run(library, [*command, *weights, str(folder)])
+        with TemporaryDirectory() as place:
+            renamed = Path(place) / "checkpoint"
+            write_with_older_names(checkpoint, renamed)
+            what = ["--model", str(renamed), "--task", "text-to-image", *weights]
+            _run(library, [*command, *what, str(folder)])
 
     return made_once(kept("converted") / f"{library}-{_state(checkpoint)}", make)
 
@@ -104,7 +111,7 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 def _state(checkpoint: Path) -> str:
     """Return a digest of where a checkpoint lies and of its files' names, sizes and times."""
-    digest = hashlib.sha256(str(checkpoint.resolve()).encode())
+    digest = hashlib.sha256(f"{_FORMAT} {checkpoint.resolve()}".encode())
     for path in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
