@@ -19,6 +19,7 @@ def store_as_half(graph: ir.Graph, names: Collection[str]) -> None:
         graph: A cleaned graph that computes in float32.
         names: Parameters whose values are float16 numbers, so that nothing is lost.
     """
+    places = {node: place for place, node in enumerate(graph)}
     for name, value in list(graph.initializers.items()):
         wide = value.const_value
         exact = name.removesuffix(".transposed") in names
@@ -28,7 +29,8 @@ def store_as_half(graph: ir.Graph, names: Collection[str]) -> None:
             and wide.dtype == ir.DataType.FLOAT
             and wide.size >= _SMALLEST_HALF
         ):
-            _halve(graph, value, wide)
+            readers = (reader for reader, _ in value.uses())
+            _halve(graph, value, wide, min(readers, key=places.__getitem__))
 
 
 def save(model: ir.Model, path: Path) -> None:
@@ -49,7 +51,8 @@ def save(model: ir.Model, path: Path) -> None:
     )
 
 
-def _halve(graph: ir.Graph, value: ir.Value, wide: ir.TensorProtocol) -> None:
+def _halve(graph: ir.Graph, value: ir.Value, wide: ir.TensorProtocol, reader: ir.Node) -> None:
+    """Cast a weight just before its first reader, so that it need not be wide for longer."""
     name = value.name
     assert name is not None
     narrow = ir.LazyTensor(
@@ -66,4 +69,4 @@ def _halve(graph: ir.Graph, value: ir.Value, wide: ir.TensorProtocol) -> None:
     cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name=f"{name}/Cast")
     cast.outputs[0].name = f"{name}/Cast"
     value.replace_all_uses_with(cast.outputs[0])
-    graph.insert_before(graph[0], cast)
+    graph.insert_before(reader, cast)

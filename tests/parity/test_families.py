@@ -128,6 +128,8 @@ def test_half_precision_leaves_the_vae_and_the_sizes_alone(common: dict[str, Fam
         "vae_decoder": ["vae"],
         "unet": ["norm_statistics", "timestep_embedding"],
     }
+    timesteps = bundle.component("unet").islands[-1]
+    assert (timesteps.name, timesteps.nodes) == ("timestep_embedding", 19)
     options = {"height": 96, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0}
     assert common[HALF].difference(**options).mean() < 2  # theirs is in fp32
 

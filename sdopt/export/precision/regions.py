@@ -41,7 +41,8 @@ def _of_inputs(graph: ir.Graph, inputs: Collection[str]) -> Iterator[ir.Node]:
         for node, _ in waiting.pop().uses():
             if node.op_type not in _PRODUCTS and node not in seen:
                 seen.add(node)
-                waiting.extend(node.outputs)
+                # Not through shapes: whatever is reshaped to a batch would belong to it.
+                waiting.extend(v for v in node.outputs if v.dtype == ir.DataType.FLOAT)
                 yield node
 
 
