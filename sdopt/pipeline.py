@@ -17,8 +17,8 @@ from sdopt.engines import memory
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.fixed_rows import with_fixed_rows
-from sdopt.engines.loop_choice import Loop, loops_on_device
-from sdopt.engines.options import Batching, EngineOptions, Model, components
+from sdopt.engines.loop_choice import loops_on_device
+from sdopt.engines.options import Batching, EngineOptions, Loop, Model, components
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 from sdopt.engines.staged import on_host
 from sdopt.errors import InvalidValueError, UnknownNameError

@@ -11,8 +11,7 @@ import click
 from sdopt.cli.engine_options import choosing_engine
 from sdopt.cli.request_options import IMAGE, REFINER, SCHEDULE, SIZES, taking
 from sdopt.engines.catalog import AUTO
-from sdopt.engines.loop_choice import Loop
-from sdopt.engines.options import EngineOptions
+from sdopt.engines.options import EngineOptions, Loop
 
 
 @click.command("generate")

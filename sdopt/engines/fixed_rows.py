@@ -14,6 +14,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @runtime_checkable
+class Meeting(Protocol):
+    """An engine on the host in which the rows of a batch may change each other's last bits."""
+
+    rows_meet: bool
+    """Whether they do, as it was loaded."""
+
+
+@runtime_checkable
 class Bounded(Protocol):
     """An engine that was built for up to so many rows."""
 
@@ -26,16 +34,20 @@ def with_fixed_rows(unet: Engine, batching: Batching, rows: int) -> Engine:
     """Return a UNet that takes any number of rows, and in exact batching always computes as many.
 
     Args:
-        unet: An engine. On the host rows do not meet, so it is returned as it is.
+        unet: An engine. On the host rows seldom meet, and it is returned as it is; where they do,
+            each is computed by itself.
         batching: Whether to fill up batches.
         rows: How many rows there will be at most; an engine that was built for fewer gets them in
             parts.
     """
-    if unet.device.is_host:
-        return unet
     if isinstance(unet, Bounded):
         return FixedRows(unet, unet.largest_batch, pad=batching == "exact")
-    return unet if batching == "fast" else FixedRows(unet, lambda _: rows)
+    if batching == "fast":
+        return unet
+    if unet.device.is_host:
+        meeting = isinstance(unet, Meeting) and unet.rows_meet
+        return FixedRows(unet, lambda _: 1) if meeting else unet
+    return FixedRows(unet, lambda _: rows)
 
 
 class FixedRows:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.loop_graphs import HEAD, TAIL, UnetTensors, head_tensors, tail_tensors
 from sdopt.engines.contract import Engine
+from sdopt.engines.options import LOOPS
 from sdopt.errors import LoopGraphsError, UnknownNameError
-
-Loop = Literal["auto", "host", "device"]
-LOOPS: tuple[str, ...] = get_args(Loop)
 
 
 def loops_on_device(loop: str, bundle: Bundle, unet: Engine) -> bool:

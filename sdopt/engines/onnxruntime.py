@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 _NO_KERNELS = ("bf16",)
 """What the CPU provider cannot compute in."""
 _FRUGAL_FROM_BYTES = 4e9
-"""On disk. ONNX Runtime widens 16-bit weights when it loads them: the UNet of SDXL took 12.8 GB,
-and takes FRUGAL_GB so."""
+"""On disk. ONNX Runtime widens 16-bit weights when it loads them: the UNet of SDXL took 12.8 GB."""
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -57,6 +56,9 @@ class OnnxRuntimeEngine:
     Attributes:
         precision: What the graph computes in: ONNX Runtime changes nothing about it.
         device: The host, or the GPU that all engines of this process share.
+        rows_meet: Whether a row's last bits depend on how many rows there are: on the CPU, where
+            weights are not packed beforehand. A product is then cut for the threads by its shape,
+            and with it the order of its sums.
     """
 
     def __init__(self, model: Model, options: EngineOptions | None = None) -> None:
@@ -75,6 +77,7 @@ class OnnxRuntimeEngine:
         self.device = self._target.device
         self._session = _session(ort, model, options, self._target)
         self._run_options = _run_options(ort, self._target)
+        self.rows_meet = _is_frugal(model, options)
         self.inputs = tuple(map(_spec, self._session.get_inputs()))
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
 

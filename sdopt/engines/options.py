@@ -10,6 +10,8 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines.store import EngineStore
 
+Loop = Literal["auto", "host", "device"]
+LOOPS: tuple[str, ...] = get_args(Loop)
 Batching = Literal["exact", "fast"]
 BATCHINGS: tuple[str, ...] = get_args(Batching)
 
@@ -69,7 +71,8 @@ class EngineOptions:
             has it, and takes it for networks whose weights are large.
         batching: On a GPU, ``"exact"`` always computes the same number of UNet rows, so that a
             picture is the same alone and in company; ``"fast"`` computes those that there are, and
-            a picture's last bits depend on how many there were. On the CPU they are the same.
+            a picture's last bits depend on how many there were. On the CPU they are the same but
+            for frugal networks, which ``"exact"`` runs for one row after the other.
     """
 
     device: str = "cpu"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines.key import EngineKey
 from sdopt.engines.store import EngineStore
 
@@ -93,7 +94,7 @@ def test_why_on_onnxruntime(
     assert cli("engines", "why", "shapes") == 0
     assert set(capsys.readouterr().out.splitlines()) == {
         f"{name:<13} is loaded from its ONNX file: nothing is built for it."
-        for name in ("text_encoder", "vae_encoder", "vae_decoder", "unet")
+        for name in ("text_encoder", "vae_encoder", "vae_decoder", "unet", *LOOP_GRAPHS)
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.reference import deviation, load_reference
 from sdopt.engines.catalog import open_engine
+from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.options import EngineOptions, Model
 
 onnx = pytest.importorskip("onnx", reason="needs sdopt[export]")
@@ -26,6 +27,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from sdopt.engines.onnxruntime import OnnxRuntimeEngine
+from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.options import EngineOptions, Model
 
 def own_mb():
@@ -78,11 +80,18 @@ def test_weights_are_not_held_wide(tmp_path: Path) -> None:
 
 def test_the_numbers_are_the_same_alone_and_in_company() -> None:
     bundle = Bundle.open("shapes")
-    model = Model.of(bundle, "unet")
     (pair, *_) = load_reference(bundle.path / str(bundle.component("unet").reference))
-    frugal = open_engine("onnxruntime", model, EngineOptions(frugal=True))
-    alone = frugal.run(pair.inputs)["out_sample"]
+    loaded = open_engine("onnxruntime", Model.of(bundle, "unet"), EngineOptions(frugal=True))
+    exact, fast = with_fixed_rows(loaded, "exact", 4), with_fixed_rows(loaded, "fast", 4)
+    assert fast is loaded
+    alone = exact.run(pair.inputs)["out_sample"]
     assert max(deviation(alone, pair.outputs["out_sample"])) < 1e-5
-    twice = {name: np.concatenate([array, array]) for name, array in pair.inputs.items()}
-    for row in frugal.run(twice)["out_sample"]:
+    thrice = {name: np.concatenate([array] * 3) for name, array in pair.inputs.items()}
+    for row in exact.run(thrice)["out_sample"]:
         assert row.tobytes() == alone[0].tobytes()
+    assert max(deviation(fast.run(thrice)["out_sample"][2:], alone)) < 1e-5
+
+
+def test_only_frugal_networks_are_run_for_one_row_at_a_time() -> None:
+    loaded = open_engine("onnxruntime", Model.of(Bundle.open("shapes"), "unet"))
+    assert with_fixed_rows(loaded, "exact", 4) is loaded

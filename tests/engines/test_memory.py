@@ -15,7 +15,13 @@ from sdopt.engines.memory import available_bytes, estimate
 from sdopt.engines.options import EngineOptions
 from sdopt.errors import InsufficientMemoryError
 
-SD15_BYTES = {"text_encoder": 492_250_000, "unet": 3_439_000_000, "vae_decoder": 198_100_000}
+SD15_BYTES = {
+    "text_encoder": 492_250_000,
+    "unet": 3_439_000_000,
+    "vae_decoder": 198_100_000,
+    "loop_head": 2_058,
+    "loop_tail": 6_041,
+}
 PEAKS_GB = {
     ("onnxruntime", 256): 4.45,
     ("onnxruntime", 384): 5.69,

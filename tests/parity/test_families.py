@@ -127,6 +127,7 @@ def test_half_precision_leaves_the_vae_and_the_sizes_alone(common: dict[str, Fam
         "vae_encoder": ["vae"],
         "vae_decoder": ["vae"],
         "unet": ["norm_statistics", "timestep_embedding"],
+        **{name: [] for name in LOOP_GRAPHS},
     }
     timesteps = bundle.component("unet").islands[-1]
     assert (timesteps.name, timesteps.nodes) == ("timestep_embedding", 19)

@@ -86,10 +86,11 @@ def load(store: EngineStore, bundle: Bundle, component: str = "vae_decoder") -> 
     return TensorRtEngine(Model.of(bundle, component), options)
 
 
-def test_an_engine_is_built_once(store: EngineStore) -> None:
+def test_an_engine_is_built_once_in_a_process_without_torch(store: EngineStore) -> None:
     first, second = build(store), build(store)
     assert (first.was_built, second.was_built) == (True, False)
     assert first.path == second.path
+    assert header(first)["heavy modules"] == []
     assert [test.profile for test in first.tests] == ["96x96", "the bundle's reference pair"]
     small = first.tests[1].relative_l2
     assert first.tests[0].relative_l2 is None
@@ -152,10 +153,6 @@ def test_the_builder_is_told_what_was_asked_for(store: EngineStore) -> None:
     )
     assert found["flags"] == ["REFIT", "VERSION_COMPATIBLE", "WEIGHT_STREAMING"]
     assert found["level"] == 5
-
-
-def test_no_torch_lives_in_a_build_process(store: EngineStore) -> None:
-    assert header(build(store))["heavy modules"] == []
 
 
 @in_this_process
@@ -438,17 +435,20 @@ def test_auto_takes_tensorrt_where_everything_is_built(
     )
 
 
-SLOW = """
-import os, sys, time
+HELD_UP = """
+import sys, time
 sys.path.insert(0, sys.argv[1])
 import sdopt
 from pathlib import Path
 from sdopt.engines.build_options import BuildOptions
 from sdopt.engines.store import EngineStore
 
+begun, go_on = map(Path, sys.argv[3:])
+
 def report(stage, share):
-    Path(sys.argv[3]).touch()
-    time.sleep(float(sys.argv[4]))
+    begun.touch()
+    while not go_on.exists():
+        time.sleep(0.01)
 
 options = BuildOptions(store=EngineStore(Path(sys.argv[2])))
 (built,) = sdopt.build("shapes", options=options, components=["vae_decoder"], progress=report)
@@ -457,10 +457,12 @@ print(built.was_built)
 
 
 @pytest.fixture
-def start(store: EngineStore, tmp_path: Path) -> Callable[[float], subprocess.Popen[str]]:
-    def starting(seconds: float) -> subprocess.Popen[str]:
-        arguments = [SIMULATED, store.folder, tmp_path / "begun", seconds]
-        command = [sys.executable, "-c", SLOW, *map(str, arguments)]
+def start(store: EngineStore, tmp_path: Path) -> Callable[[], subprocess.Popen[str]]:
+    """Start a build that says that it has begun, and waits to be told to go on."""
+
+    def starting() -> subprocess.Popen[str]:
+        arguments = [SIMULATED, store.folder, tmp_path / "begun", tmp_path / "go on"]
+        command = [sys.executable, "-c", HELD_UP, *map(str, arguments)]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE.parents[3]
         )
@@ -475,20 +477,23 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 def test_two_builders_at_once_build_once(
-    start: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    start: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    first = start(0.1)
+    first = start()
     wait_for(tmp_path / "begun", first)
-    second = start(0.1)
-    (one, _), (two, told) = first.communicate(timeout=60), second.communicate(timeout=60)
+    second = start()
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert told.startswith("Waiting for another process that builds the engine vae_decoder-")
+    (tmp_path / "go on").touch()
+    (one, _), (two, _) = first.communicate(timeout=60), second.communicate(timeout=60)
     assert (one, two) == ("True\n", "False\n")
-    assert "Waiting for another process that builds the engine vae_decoder-" in told
 
 
 def test_a_killed_build_leaves_no_process_and_is_built_again(
-    start: Callable[[float], subprocess.Popen[str]], store: EngineStore, tmp_path: Path
+    start: Callable[[], subprocess.Popen[str]], store: EngineStore, tmp_path: Path
 ) -> None:
-    process = start(600)
+    process = start()
     wait_for(tmp_path / "begun", process)
     (worker,) = children(process.pid)
     os.kill(process.pid, signal.SIGKILL)

@@ -12,8 +12,7 @@ import pytest
 
 import sdopt
 from sdopt.bundle.bundle import Bundle
-from sdopt.engines.loop_choice import Loop
-from sdopt.engines.options import Batching, EngineOptions
+from sdopt.engines.options import Batching, EngineOptions, Loop
 from sdopt.engines.store import EngineStore
 from sdopt.errors import ShapeOutOfProfileError
 from sdopt.pipeline import Pipeline
