@@ -17,15 +17,26 @@ if TYPE_CHECKING:
     from sdopt.building import build
     from sdopt.importing import import_onnx
     from sdopt.pipeline import Pipeline, load
+    from sdopt.vae import load_vae
     from sdopt.verification import verify
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "__version__", "build", "export", "import_onnx", "load", "verify"]
+__all__ = [
+    "Pipeline",
+    "__version__",
+    "build",
+    "export",
+    "import_onnx",
+    "load",
+    "load_vae",
+    "verify",
+]
 
 _HOMES = {
     "build": "sdopt.building",
     "load": "sdopt.pipeline",
     "Pipeline": "sdopt.pipeline",
+    "load_vae": "sdopt.vae",
     "verify": "sdopt.verification",
     "import_onnx": "sdopt.importing",
 }

@@ -8,35 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
-
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.loop_graphs import LOOP_GRAPHS
-from sdopt.bundle.manifest import Manifest, Preview
 from sdopt.engines import memory
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.loop_choice import loops_on_device
-from sdopt.engines.options import Batching, EngineOptions, Loop, Model, components
+from sdopt.engines.options import Batching, EngineOptions, Loop, Model, VaeTiling, components
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 from sdopt.engines.staged import on_host
-from sdopt.errors import InvalidValueError, UnknownNameError
+from sdopt.errors import UnknownNameError
+from sdopt.rules import latent_preview, request_rules
 from sdopt.runtime.concept_file import Concept, read_concept
-from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.device_arithmetic import LoopGraphs
 from sdopt.runtime.generation import Generation, Result, Timings
 from sdopt.runtime.handover import check_refiner, handover_request
+from sdopt.runtime.hires import hires_request
 from sdopt.runtime.image_generator import ImageGenerator, LatentGeometry
-from sdopt.runtime.images import LatentPreview
-from sdopt.runtime.latent_encoder import LatentEncoder
 from sdopt.runtime.prompt_checks import check_text
-from sdopt.runtime.prompt_embeds import EmbedsRule
 from sdopt.runtime.prompts import PromptEncoder
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.request_options import RequestOptions
-from sdopt.runtime.request_rules import RequestRules
 from sdopt.runtime.tokenizer import ClipTokenizer
+from sdopt.vae import Vae, most_vae_pixels, tiling_rule
 
 
 def load(
@@ -51,6 +46,7 @@ def load(
     batching: Batching = "exact",
     default_negative_prompt: str = "",
     refiner: str | Path | None = None,
+    vae_tiling: VaeTiling = "auto",
 ) -> Pipeline:
     """Open a bundle and load its components.
 
@@ -68,6 +64,8 @@ def load(
         batching: On a GPU, ``"exact"`` or ``"fast"``: see
             :class:`sdopt.engines.options.EngineOptions`.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
+        vae_tiling: Whether pictures larger than 512 pixels go through the VAE in tiles; auto where
+            they would not fit into memory otherwise. See docs/images.md.
         refiner: A second bundle, which ends what the first begins: see docs/families.md.
 
     Raises:
@@ -84,7 +82,11 @@ def load(
     models = [model for one in bundles for model in components(one)]
     chosen = choose(engine, device, models, options.store).engine
     if (taken := footprint(chosen, options)) is not None:
-        memory.check(memory.together([memory.estimate(one, taken) for one in bundles]))
+        estimates = [
+            memory.estimate(one, taken, most_vae_pixels=most_vae_pixels(vae_tiling, one))
+            for one in bundles
+        ]
+        memory.check(memory.together(estimates))
     open_pipeline = partial(
         Pipeline,
         engine=engine,
@@ -92,6 +94,7 @@ def load(
         max_rows=max_rows,
         loop=loop,
         default_negative_prompt=default_negative_prompt,
+        vae_tiling=vae_tiling,
     )
     second = open_pipeline(bundles[1]) if refiner is not None else None
     return open_pipeline(bundles[0], refiner=second)
@@ -107,6 +110,7 @@ class Pipeline:
         precisions: What each component computes in, of those that were loaded.
         refiner: What ends the pictures that it begins, if there is one.
         tokenizer: Turns texts into ``input_ids``.
+        vae: Encodes and decodes pictures by itself.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Pipeline:
         loop: Loop = "auto",
         default_negative_prompt: str = "",
         refiner: Pipeline | None = None,
+        vae_tiling: VaeTiling = "auto",
     ) -> None:
         """Load the components of a bundle. See :func:`load`."""
         self.refiner = refiner
@@ -135,25 +140,19 @@ class Pipeline:
         self.tokenizer = tokenizers[manifest.tokenizers[0]]
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
-        self._rules = _rules(bundle, prompts, default_negative_prompt)
+        self._rules = request_rules(bundle, prompts, default_negative_prompt)
         unet, graphs = self._open_loop(loop)
         if refiner is not None:
             check_refiner(self._rules, refiner._rules)
+        cut = tiling_rule(vae_tiling, bundle, footprint(self.engine, self._options))
+        self.vae = Vae(bundle, self._open, cut)
         self._generator = ImageGenerator(
             prompts=prompts,
             unet=unet,
             loop_graphs=graphs,
-            encoder=LatentEncoder(
-                partial(self._open, "vae_encoder"),
-                scaling_factor=manifest.scaling_factor,
-                vae_scale_factor=manifest.vae_scale_factor,
-            ),
-            decoder=LatentDecoder(
-                self._open("vae_decoder"),
-                scaling_factor=manifest.scaling_factor,
-                vae_scale_factor=manifest.vae_scale_factor,
-            ),
-            preview=_preview(manifest),
+            encoder=self.vae.encoder,
+            decoder=self.vae.decoder,
+            preview=latent_preview(manifest),
             geometry=LatentGeometry(manifest.latent_channels, manifest.vae_scale_factor),
             max_rows=max_rows,
             refiner=None if refiner is None else refiner.generator,
@@ -179,6 +178,8 @@ class Pipeline:
         self, prompt: str | Sequence[str] | None = None, **options: Unpack[RequestOptions]
     ) -> GenerationRequest:
         """Check a request and fill in its defaults, computing no picture. See :meth:`__call__`."""
+        if options.get("hr_scale") is not None and self.refiner is None:
+            return hires_request(self._rules, prompt, options)
         if self.refiner is None:
             return self._rules.request(prompt, options)
         return handover_request(self._rules, self.refiner._rules, prompt, options)
@@ -301,37 +302,3 @@ class Pipeline:
 
 _ROWS_OF_A_PICTURE = 2
 """With guidance: one with the prompt, one without."""
-
-
-def _rules(bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str) -> RequestRules:
-    manifest = bundle.manifest
-    if default_negative_prompt and bundle.family.guidance == "embedded":
-        raise InvalidValueError(
-            "default_negative_prompt",
-            default_negative_prompt,
-            f"empty with this model ({bundle.family.title})",
-            "Its UNet was distilled with guidance away from an empty prompt, once and for all",
-        )
-    return RequestRules(
-        defaults=manifest.defaults,
-        size_multiple=manifest.vae_scale_factor,
-        scheduler=manifest.scheduler,
-        latent_channels=manifest.latent_channels,
-        scaling_factor=manifest.scaling_factor,
-        embeds=EmbedsRule(*prompts.shape, prompts.pooled_dim),
-        default_negative_prompt=default_negative_prompt,
-        max_clip_skip=prompts.max_clip_skip,
-        family=bundle.family,
-        zero_negative_prompt=manifest.zero_negative_prompt,
-    )
-
-
-_LATENTS_AS_COLOURS = Preview(
-    matrix=((0.15, 0, 0), (0, 0.15, 0), (0, 0, 0.15), (0, 0, 0)), bias=(0.5, 0.5, 0.5)
-)
-"""The first three latents as they are: shapes without true colours, where nobody fitted those."""
-
-
-def _preview(manifest: Manifest) -> LatentPreview:
-    preview = manifest.preview or _LATENTS_AS_COLOURS
-    return LatentPreview(np.array(preview.matrix, np.float32), np.array(preview.bias, np.float32))

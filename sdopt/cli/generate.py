@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from sdopt.cli.engine_options import choosing_engine
-from sdopt.cli.request_options import IMAGE, REFINER, SCHEDULE, SIZES, taking
+from sdopt.cli.request_options import HIRES, IMAGE, REFINER, SCHEDULE, SIZES, VARIATION, taking
+from sdopt.cli.vae_options import tiling_option
 from sdopt.engines.catalog import AUTO
-from sdopt.engines.options import EngineOptions, Loop
+from sdopt.engines.options import EngineOptions, Loop, VaeTiling
 
 
 @click.command("generate")
@@ -23,7 +24,8 @@ from sdopt.engines.options import EngineOptions, Loop
     type=click.Path(path_type=Path),
     default=Path("picture.png"),
     show_default=True,
-    help="A PNG file; several pictures get numbered names and a contact sheet of this name.",
+    help="A PNG file; several pictures get numbered names and a contact sheet of this name. A "
+    "safetensors file gets the latents instead.",
 )
 @click.option(
     "--negative", "negative_prompt", metavar="TEXT", help="What the pictures shall not show."
@@ -54,7 +56,8 @@ from sdopt.engines.options import EngineOptions, Loop
 @click.option(
     "-n", "num_images_per_prompt", type=int, metavar="N", help="Pictures per prompt.  [default: 1]"
 )
-@taking(SIZES, REFINER)
+@taking(VARIATION, HIRES, SIZES, REFINER)
+@tiling_option
 @choosing_engine
 @click.option(
     "--loop",
@@ -77,11 +80,13 @@ def command(
     loop: Loop,
     as_json: bool,
     refiner: Path | None,
+    vae_tiling: VaeTiling,
     **options: Any,
 ) -> None:
     """Make pictures of each PROMPT with BUNDLE, a folder or a carried model such as "shapes"."""
     import sdopt
     from sdopt.cli.pictures import run_with_progress, save_pictures, summary
+    from sdopt.runtime.latent_file import SUFFIX
 
     pipeline = sdopt.load(
         bundle,
@@ -91,6 +96,7 @@ def command(
         loop=loop,
         refiner=refiner,
         batching=engine_options.batching,
+        vae_tiling=vae_tiling,
     )
     if engine == AUTO:
         click.echo(f"Engine {pipeline.engine}: {pipeline.engine_reason}.", err=True)
@@ -98,6 +104,8 @@ def command(
         file, _, word = embedding.partition("=")
         pipeline.load_textual_inversion(file, word or None)
     given = {name: value for name, value in options.items() if value is not None}
+    if output.suffix == SUFFIX:
+        given["output_type"] = "latent"
     result = run_with_progress(pipeline, pipeline.request(list(prompts), **given))
     paths = save_pictures(result, output)
     if as_json:
@@ -107,7 +115,7 @@ def command(
         click.echo(path)
     timings = result.timings
     click.echo(
-        f"{len(result.images)} picture(s), seed {result.seeds[0]}, {timings.total_ms / 1e3:.2f} s "
+        f"{len(result.seeds)} picture(s), seed {result.seeds[0]}, {timings.total_ms / 1e3:.2f} s "
         f"(UNet {timings.unet_ms / 1e3:.2f}, VAE {timings.vae_decoder_ms / 1e3:.2f}, "
         f"text {timings.text_encoder_ms / 1e3:.2f}, all else {timings.overhead_ms / 1e3:.3f})",
         err=True,

@@ -18,6 +18,8 @@ _COMMANDS = (
     "import",
     "build",
     "generate",
+    "encode",
+    "decode",
     "info",
     "verify",
     "lint",

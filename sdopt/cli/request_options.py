@@ -32,7 +32,9 @@ def _list(name: str, kind: type[int] | type[float], metavar: str, text: str) -> 
 
 
 IMAGE = (
-    click.option("--image", type=click.Path(), metavar="FILE", help="A picture to start from."),
+    click.option(
+        "--image", type=click.Path(), metavar="FILE", help="A picture, or latents, to start from."
+    ),
     _number("--strength", "S", "How much of it may change, above 0 and up to 1."),
     click.option(
         "--mask",
@@ -73,6 +75,7 @@ SCHEDULE = (
     _number("--s-tmin", "SIGMA", "Lowest sigma at which it is added."),
     _number("--s-tmax", "SIGMA", "Highest sigma at which it is added."),
     _number("--s-noise", "STD", "Standard deviation of that noise.  [default: 1]"),
+    _number("--denoising-start", "SHARE", "Go on with the latents of --image after this share."),
     _number("--denoising-end", "SHARE", "Stop after this share of the schedule."),
 )
 """A picture's way from noise."""
@@ -88,6 +91,28 @@ SIZES = (
     _number("--negative-aesthetic-score", "SCORE", "Likewise."),
 )
 """What SDXL is told about a picture."""
+
+VARIATION = (
+    click.option(
+        "--subseed", type=int, metavar="SEED", help="Variation i goes towards SEED + i.  [drawn]"
+    ),
+    _number("--subseed-strength", "SHARE", "How far: variations of the picture of --seed."),
+)
+"""Variations of one picture."""
+
+HIRES = (
+    _number("--hr-scale", "SCALE", "Enlarge a first picture so much, and draw its details anew."),
+    click.option(
+        "--hr-upscaler",
+        metavar="NAME",
+        help="Such as latent_bicubic or lanczos.  [default: latent]",
+    ),
+    _number("--hr-strength", "S", "How much may change then.  [default: 0.7]"),
+    click.option(
+        "--hr-second-pass-steps", type=int, metavar="N", help="Then.  [default: as many as first]"
+    ),
+)
+"""Two passes: "hires fix"."""
 
 REFINER = (
     click.option(

@@ -65,6 +65,7 @@ def estimate(
     height: int | None = None,
     width: int | None = None,
     rows: int = 1,
+    most_vae_pixels: int | None = None,
 ) -> MemoryEstimate:
     """Estimate what a pipeline takes for guided requests of one size.
 
@@ -74,6 +75,7 @@ def estimate(
         height: In pixels; None for the bundle's own.
         width: In pixels; None for the bundle's own.
         rows: How many pictures are denoised together.
+        most_vae_pixels: Of a tile, where larger pictures go through the VAE in tiles.
     """
     names = [name for name in bundle.manifest.components if name != "vae_encoder"]
     on_disk = sum(bundle.component_bytes(name) for name in names)
@@ -82,12 +84,19 @@ def estimate(
     height, width = height or defaults.height, width or defaults.width
     latents = (height // factor) * (width // factor)
     scores = 2 * rows * _largest_scores(_config(bundle, "unet"), latents) * footprint.scores
-    vae = height * width * _widest_picture(_config(bundle, "vae")) * footprint.vae_values
+    pixels = min(height * width, most_vae_pixels or height * width)
     return MemoryEstimate(
         weights_bytes=int((on_disk + widened) * footprint.weights),
-        working_bytes=int(footprint.base_bytes + _FLOAT_BYTES * (scores + vae)),
+        working_bytes=int(footprint.base_bytes + _FLOAT_BYTES * scores)
+        + vae_bytes(bundle, footprint, pixels),
         mapped_bytes=int(on_disk * footprint.mapped),
     )
+
+
+def vae_bytes(bundle: Bundle, footprint: Footprint, pixels: int) -> int:
+    """Estimate what the VAE takes for one picture, or one tile, of so many pixels."""
+    values = pixels * _widest_picture(_config(bundle, "vae")) * footprint.vae_values
+    return int(_FLOAT_BYTES * values)
 
 
 def together(estimates: Sequence[MemoryEstimate]) -> MemoryEstimate:

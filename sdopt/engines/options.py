@@ -14,6 +14,8 @@ Loop = Literal["auto", "host", "device"]
 LOOPS: tuple[str, ...] = get_args(Loop)
 Batching = Literal["exact", "fast"]
 BATCHINGS: tuple[str, ...] = get_args(Batching)
+VaeTiling = Literal["auto", "on", "off"]
+"""Whether pictures larger than a tile go through the VAE in tiles; auto where memory is short."""
 
 
 @dataclass(frozen=True, slots=True)

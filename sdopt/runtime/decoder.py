@@ -11,6 +11,7 @@ from sdopt.errors import NonFinitePictureError
 from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.images import to_pixels
 from sdopt.runtime.ports import Array, Call, Engine, FloatArray, dtype_of
+from sdopt.runtime.tiles import ChooseTiling, in_tiles, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,15 @@ class LatentDecoder:
     """
 
     def __init__(
-        self, vae_decoder: Engine, *, scaling_factor: float, vae_scale_factor: int
+        self,
+        vae_decoder: Engine,
+        *,
+        scaling_factor: float,
+        vae_scale_factor: int,
+        choose_tiling: ChooseTiling = whole,
     ) -> None:
+        """Keep the engine, and the rule by which pictures are decoded in tiles."""
+        self._choose_tiling = choose_tiling
         self._vae_decoder = vae_decoder
         self._scaling_factor = np.float32(scaling_factor)
         self._factor = vae_scale_factor
@@ -49,12 +57,28 @@ class LatentDecoder:
             EngineExecutionError: The VAE failed.
             NonFinitePictureError: The VAE overflowed.
         """
+        _, height, width = latents.shape
+        tiling = self._choose_tiling(height, width)
+        if tiling is None or tiling.fits(height, width):
+            sample = self._sample(latents)
+        else:
+            sample = in_tiles(
+                (height, width),
+                tiling,
+                self._factor,
+                lambda rows, columns: self._sample(latents[:, rows, columns]),
+            )
+        if not np.isfinite(sample).all():
+            raise NonFinitePictureError
+        return to_pixels(sample)
+
+    def _sample(self, latents: FloatArray) -> NDArray[np.floating]:
+        """Run the decoder: (3, height, width), a view that the next run overwrites."""
         bound = self._bind(latents.shape)
         bound.latents[0] = latents / self._scaling_factor
         self.clock.run(bound.call)
-        if not np.isfinite(bound.sample).all():
-            raise NonFinitePictureError
-        return to_pixels(bound.sample[0])
+        sample: NDArray[np.floating] = bound.sample[0]
+        return sample
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
         if self._bound is None or self._bound.latents.shape[1:] != shape:

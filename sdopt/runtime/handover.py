@@ -78,13 +78,22 @@ def handover_request(
 _LATENTS_OF_THE_BASE = ImageRequest(
     task="image_to_image", picture=None, strength=1.0, overlay=None, settings={}
 )
-_FIRST_ALONE = ("image", "strength", "height", "width", "output_type")
+_FIRST_ALONE = (
+    "image",
+    "strength",
+    "height",
+    "width",
+    "output_type",
+    "subseed",
+    "subseed_strength",
+)
 _NOT_BESIDE = (
     "mask_image",
     "prompt_embeds",
     "negative_prompt_embeds",
     "denoising_start",
     "denoising_end",
+    "hr_scale",
 )
 
 

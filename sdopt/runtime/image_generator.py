@@ -12,6 +12,7 @@ from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.device_arithmetic import LoopGraphs
+from sdopt.runtime.enlarging import Enlarger
 from sdopt.runtime.generation import Generation
 from sdopt.runtime.generation_run import GenerationRun
 from sdopt.runtime.image_start import ImageStart
@@ -70,6 +71,7 @@ class ImageGenerator:
         self._conditions = Conditions(unet, prompts)
         factor = geometry.vae_scale_factor
         self._image_start = ImageStart(encoder, unet, vae_scale_factor=factor)
+        self._enlarger = Enlarger(encoder, decoder)
         self._loops: OrderedDict[tuple[tuple[int, int, int], int], DenoisingLoop] = OrderedDict()
         self._unet_clock = EngineClock()
 
@@ -129,25 +131,34 @@ class ImageGenerator:
         images: Sequence[RowImage | None] = [None] * count
         if request.image is not None:
             images = self._image_start.row_images(request.image, count)
-        return self._rows(request, images, [NoiseStream(seed) for seed in request.seeds])
+        return self._rows(request, images, _noises(request))
 
     def second_generator(self, request: GenerationRequest) -> ImageGenerator:
         """Return who carries out a request's second pass; this one where there is none."""
-        return self if request.second is None or self._refiner is None else self._refiner
+        handed_over = request.second is not None and request.second.upscaler is None
+        return self._refiner if handed_over and self._refiner is not None else self
 
     def second_rows(
         self, second: SecondPass, first: Sequence[RowRequest], latents: Sequence[FloatArray]
     ) -> list[RowRequest]:
-        """Return the rows of the second pass: they go on with the latents, and with the noise.
+        """Return the rows of the second pass.
+
+        Those of a refiner go on with the latents as they are, and with the noise. Those of an
+        enlarged picture begin anew.
 
         Args:
             second: Of the request.
             first: The rows of the first pass.
             latents: What they left, (channels, height/8, width/8) float32 each.
         """
-        assert self._refiner is not None
-        images = [RowImage(posterior=FixedLatents(each)) for each in latents]
-        return self._refiner._rows(second.request, images, [row.noise for row in first])
+        request, upscaler = second.request, second.upscaler
+        if upscaler is None:
+            assert self._refiner is not None
+            images = [RowImage(posterior=FixedLatents(each)) for each in latents]
+            return self._refiner._rows(request, images, [row.noise for row in first])
+        size, factor = (request.height, request.width), self._geometry.vae_scale_factor
+        larger = [self._enlarger.row_image(upscaler, each, size, factor) for each in latents]
+        return self._rows(request, larger, _noises(request))
 
     def _rows(
         self,
@@ -197,3 +208,7 @@ class ImageGenerator:
         while len(self._loops) > _KEPT_LOOPS:
             self._loops.popitem(last=False)
         return loop
+
+
+def _noises(request: GenerationRequest) -> list[NoiseStream]:
+    return [request.noise_of(index) for index in range(request.num_images)]

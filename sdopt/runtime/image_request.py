@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -20,6 +21,7 @@ from sdopt.runtime.input_picture import (
     to_mask,
     to_sample,
 )
+from sdopt.runtime.latent_file import SUFFIX, read_latents
 from sdopt.runtime.overlay import Box, Overlay, crop_region
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.request_checks import check_side, whole_number
@@ -35,7 +37,8 @@ class ImageOptions(TypedDict, total=False):
     Attributes:
         image: A path or a PIL image; it is resized to ``height`` and ``width``, whose default is
             its own size, rounded down. Or latents, as a result's ``latents`` hold them: an array,
-            (channels, height/8, width/8) float32 or one more of them for each picture.
+            (channels, height/8, width/8) float32 or one more of them for each picture, or a
+            safetensors file of them.
         strength: Share of the schedule to run, above 0 and up to 1: how much may change. Default
             0.8, and 1 with a mask.
         mask_image: A path or a PIL image of the same size, bright where the picture is redrawn.
@@ -92,6 +95,8 @@ def open_image(options: Mapping[str, Any], latent_channels: int) -> Source | Non
     if image is None:
         _refuse(options, ("strength", "mask_image", *_MASK_OPTIONS), "image")
         return None
+    if isinstance(image, str | Path) and str(image).endswith(SUFFIX):
+        image = read_latents("image", Path(image))
     if isinstance(image, np.ndarray):
         return check_latents("image", image, latent_channels)
     return open_picture("image", image)

@@ -10,6 +10,7 @@ import numpy as np
 from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.ports import Array, Engine, FloatArray, dtype_of
 from sdopt.runtime.row_image import Posterior
+from sdopt.runtime.tiles import ChooseTiling, in_tiles, whole
 
 _LOG_VARIANCE = -30.0, 20.0
 """The limits that diffusers sets to the encoder's log-variance."""
@@ -23,9 +24,15 @@ class LatentEncoder:
     """
 
     def __init__(
-        self, open_encoder: Callable[[], Engine], *, scaling_factor: float, vae_scale_factor: int
+        self,
+        open_encoder: Callable[[], Engine],
+        *,
+        scaling_factor: float,
+        vae_scale_factor: int,
+        choose_tiling: ChooseTiling = whole,
     ) -> None:
         """Keep the way to an engine, which is loaded when the first picture comes."""
+        self._choose_tiling = choose_tiling
         self._open_encoder, self._factor = open_encoder, vae_scale_factor
         self._scaling_factor = np.float32(scaling_factor)
         self.clock = EngineClock()
@@ -39,9 +46,25 @@ class LatentEncoder:
         Raises:
             EngineExecutionError: The VAE failed.
         """
-        mean, log_variance = np.split(self._parameters(sample), 2)
+        height, width = (side // self._factor for side in sample.shape[1:])
+        tiling = self._choose_tiling(height, width)
+        if tiling is None or tiling.fits(height, width):
+            parameters = self._parameters(sample)
+        else:
+            parameters = in_tiles(
+                (height, width),
+                tiling,
+                1,
+                lambda rows, columns: self._parameters(
+                    sample[:, self._pixels(rows), self._pixels(columns)]
+                ),
+            )
+        mean, log_variance = np.split(parameters, 2)
         std = np.exp(np.clip(log_variance, *_LOG_VARIANCE) / 2)
         return Posterior(mean * self._scaling_factor, std * self._scaling_factor)
+
+    def _pixels(self, latents: slice) -> slice:
+        return slice(latents.start * self._factor, latents.stop * self._factor)
 
     @cached_property
     def _engine(self) -> Engine:

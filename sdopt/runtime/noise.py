@@ -61,6 +61,10 @@ class NoiseStream:
         """Draw into ``out``: the numbers that ``normal(out.shape)`` would return."""
         out[...] = self.normal(out.shape)
 
+    def start(self, shape: Sequence[int]) -> NDArray[np.float32]:
+        """Draw what a picture starts from."""
+        return self.normal(shape)
+
     def _uniform(self, count: int) -> NDArray[np.float32]:
         """Draw from [0, 1) in steps of 2**-24, the low bits of one word each."""
         words = self._twister.randint(0, 2**32, size=count, dtype=np.uint32)

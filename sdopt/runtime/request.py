@@ -10,11 +10,13 @@ from sdopt.bundle.families import Guidance
 from sdopt.runtime.concept_file import Concept
 from sdopt.runtime.image_request import ImageRequest
 from sdopt.runtime.micro_conditioning import MicroConditions
+from sdopt.runtime.noise import NoiseStream
 from sdopt.runtime.prompt_embeds import Prompt, prompt_as_json
 from sdopt.runtime.request_options import OutputType
 from sdopt.runtime.schedule_request import ScheduleRequest
 from sdopt.runtime.schedulers import Plan
 from sdopt.runtime.second_pass import SecondPass
+from sdopt.runtime.variation import Variation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +31,14 @@ class GenerationRequest:
         schedule: The way from noise.
         guidance_scale: At least 0; guidance is off at 1 and below.
         seed: 0 to 2**32-1. Picture i of the request, counted over all prompts, is made from
-            ``seed + i``.
+            ``seed + i``; variations all from it.
         height: In pixels.
         width: In pixels.
         num_images_per_prompt: At least 1.
         guidance: How guidance acts.
         micro: What the UNet is told about the picture's size, where the family does that.
         image: What the pictures start from; None for text to image.
+        variation: How the pictures vary one picture; None where each has a seed of its own.
         second: What is made of the latents that this leaves; None where they are the picture's.
         output_type: Whether pictures are wanted, or latents alone.
     """
@@ -53,6 +56,7 @@ class GenerationRequest:
     guidance: Guidance = "classifier_free"
     micro: MicroConditions | None = None
     image: ImageRequest | None = None
+    variation: Variation | None = None
     second: SecondPass | None = None
     output_type: OutputType = "pil"
 
@@ -84,8 +88,15 @@ class GenerationRequest:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seed of each picture."""
-        return tuple(self.seed + index for index in range(self.num_images))
+        """The seed of each picture; variations share one."""
+        step = 1 if self.variation is None else 0
+        return tuple(self.seed + step * index for index in range(self.num_images))
+
+    def noise_of(self, index: int) -> NoiseStream:
+        """Return the stream of picture ``index``, from its beginning."""
+        if self.variation is None:
+            return NoiseStream(self.seeds[index])
+        return self.variation.noise(self.seed, index)
 
     def prompt_of(self, index: int) -> Prompt:
         """Return the prompt of picture ``index``."""
@@ -112,5 +123,6 @@ class GenerationRequest:
             "width": self.width,
             **({} if self.micro is None else self.micro.settings()),
             **({} if self.image is None else self.image.settings),
+            **({} if self.variation is None else self.variation.settings(index)),
             **({} if self.second is None else self.second.settings),
         }

@@ -33,7 +33,7 @@ def check_guidance(value: object) -> float:
     return float(value)
 
 
-def choose_seed(value: object, num_images: int) -> int:
+def choose_seed(value: object, num_images: int, name: str = "seed") -> int:
     """Return the seed of the first picture: the given one, or a drawn one.
 
     Raises:
@@ -42,10 +42,10 @@ def choose_seed(value: object, num_images: int) -> int:
     if value is None:
         return secrets.randbelow(MAX_SEED + 2 - num_images)
     allowed = f"a whole number from 0 to {MAX_SEED + 1 - num_images}"
-    seed = whole_number("seed", value, allowed)
+    seed = whole_number(name, value, allowed)
     if not 0 <= seed <= MAX_SEED + 1 - num_images:
-        hint = f"Picture i of {num_images} uses seed + i" if num_images > 1 else ""
-        raise InvalidValueError("seed", seed, allowed, hint)
+        hint = f"Picture i of {num_images} uses {name} + i" if num_images > 1 else ""
+        raise InvalidValueError(name, seed, allowed, hint)
     return seed
 
 

@@ -9,15 +9,21 @@ from sdopt.errors import unknown_name
 from sdopt.runtime.image_request import ImageOptions
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.schedule_request import ScheduleOptions
+from sdopt.runtime.second_pass import SecondPassOptions
+from sdopt.runtime.variation import VariationOptions
 
 OutputType = Literal["pil", "latent"]
 
 
-class RequestOptions(ImageOptions, ScheduleOptions, total=False):
+class RequestOptions(
+    ImageOptions, ScheduleOptions, VariationOptions, SecondPassOptions, total=False
+):
     """What can be said of a picture beside its prompt; the keyword arguments of a pipeline.
 
-    Beside these, those of :class:`sdopt.runtime.image_request.ImageOptions` and
-    :class:`sdopt.runtime.schedule_request.ScheduleOptions`.
+    Beside these, those of :class:`sdopt.runtime.image_request.ImageOptions`,
+    :class:`sdopt.runtime.schedule_request.ScheduleOptions`,
+    :class:`sdopt.runtime.variation.VariationOptions` and
+    :class:`sdopt.runtime.second_pass.SecondPassOptions`.
 
     Attributes:
         prompt_embeds: An encoded prompt in place of the text: (length, dim) or (1, length, dim)
@@ -47,8 +53,6 @@ class RequestOptions(ImageOptions, ScheduleOptions, total=False):
         negative_crops_coords_top_left: Likewise.
         negative_target_size: Likewise.
         negative_aesthetic_score: Likewise. Default 2.5.
-        handover: Share of the schedule after which the refiner goes on, where one is loaded.
-            Default 0.8.
         output_type: ``"latent"`` to decode no pictures: the result's ``latents`` are all. Default
             ``"pil"``.
     """
@@ -72,7 +76,6 @@ class RequestOptions(ImageOptions, ScheduleOptions, total=False):
     negative_crops_coords_top_left: tuple[int, int] | None
     negative_target_size: tuple[int, int] | None
     negative_aesthetic_score: float | None
-    handover: float
     output_type: OutputType
 
 

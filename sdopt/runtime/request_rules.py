@@ -35,6 +35,8 @@ from sdopt.runtime.request_checks import (
 from sdopt.runtime.request_options import OutputType, RequestOptions, refuse_unknown
 from sdopt.runtime.schedule_request import schedule_request
 from sdopt.runtime.schedulers import Task
+from sdopt.runtime.second_pass import HIRES_OPTIONS
+from sdopt.runtime.variation import choose_variation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +79,7 @@ class RequestRules:
             TypeError: There is no option of this name.
         """
         refuse_unknown(options)
-        if (share := options.get("handover")) is not None:
-            hint = "Load one beside the base: sdopt.load(base, refiner=...)"
-            raise InvalidValueError("handover", share, "not given without a refiner", hint)
+        _refuse_second_passes(options)
         image = open_image(options, self.latent_channels)
         size = self._size(options, image)
         start = None if image is None else image_request(image, options, size)
@@ -104,6 +104,7 @@ class RequestRules:
         guidance_scale = check_guidance(options.get("guidance_scale", self.defaults.guidance_scale))
         copies = check_images(options.get("num_images_per_prompt", 1))
         guided = guidance_scale > 1 and self.family.guidance == "classifier_free"
+        variation = choose_variation(options, len(prompts) * copies)
         if start is not None and start.latents is not None:
             check_count("image", start.latents, len(prompts) * copies)
         return GenerationRequest(
@@ -119,13 +120,14 @@ class RequestRules:
                 strength=1.0 if start is None else start.strength,
             ),
             guidance_scale=guidance_scale,
-            seed=choose_seed(options.get("seed"), len(prompts) * copies),
+            seed=choose_seed(options.get("seed"), 1 if variation else len(prompts) * copies),
             height=size[0],
             width=size[1],
             num_images_per_prompt=copies,
             guidance=self.family.guidance,
             micro=micro_conditions(options, self.family.time_ids, size, guided=guided),
             image=start,
+            variation=variation,
             output_type=_output_type(options),
         )
 
@@ -200,6 +202,16 @@ _WHY = {
     "inpainting": "Its UNet takes a mask and a masked picture beside the latents: give image and "
     "mask_image",
 }
+
+
+def _refuse_second_passes(options: RequestOptions) -> None:
+    """Refuse what is left of a request for two passes where there is one."""
+    if (share := options.get("handover")) is not None:
+        hint = "Load one beside the base: sdopt.load(base, refiner=...)"
+        raise InvalidValueError("handover", share, "not given without a refiner", hint)
+    for name in HIRES_OPTIONS:
+        if (value := options.get(name)) is not None:
+            raise InvalidValueError(name, value, "not given where hr_scale is not")
 
 
 def _output_type(options: RequestOptions) -> OutputType:

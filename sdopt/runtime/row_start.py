@@ -35,7 +35,7 @@ def draw_start(request: RowRequest, latent_shape: tuple[int, int, int]) -> RowSt
     known = posterior.sample(request.noise) if posterior else None
     noise = np.zeros(latent_shape, np.float32)
     if noise_scale:  # latents that are taken over get no noise, and none is drawn
-        noise = request.noise.normal((1, *latent_shape))[0]
+        noise = request.noise.start((1, *latent_shape))[0]
     latents = noise * noise_scale
     if known is not None:
         latents += image_scale * known

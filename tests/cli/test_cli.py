@@ -190,6 +190,26 @@ def test_prompts_of_any_length_with_weights(
     assert alone.read_bytes() == (tmp_path / "many-01.png").read_bytes()
 
 
+def test_encode_decode_and_latents_of_a_generation(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, latents, again = (tmp_path / name for name in ("a.png", "a.safetensors", "b.png"))
+    same = ("generate", "shapes", PROMPT, "--steps", 2, "--seed", 0)
+    assert cli(*same, "-o", made) == cli(*same, "-o", latents) == 0
+    assert cli("decode", "shapes", latents, again) == 0
+    with Image.open(made) as one, Image.open(again) as other:
+        assert one.tobytes() == other.tobytes()
+    assert cli("encode", "shapes", made, latents, "--width", 64, "--height", 72) == 0
+    assert f"{latents}: 4 x 9 x 8, mean " in capsys.readouterr().out
+    assert cli(*same, "--image", latents, "--strength", 0.5, "-n", 2, "-o", latents) == 0
+    assert cli("decode", "shapes", latents, again, "--vae-tiling", "on") == 0
+    names = [tmp_path / f"b-{index:02}.png" for index in range(2)]
+    assert capsys.readouterr().out.splitlines()[-2:] == [str(name) for name in names]
+    for name in names:
+        with Image.open(name) as image:
+            assert image.size == (64, 72)
+
+
 def test_info(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("info", "shapes") == 0
     shown = capsys.readouterr().out
