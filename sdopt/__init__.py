@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdopt import export
     from sdopt.building import build
+    from sdopt.explaining import explain
     from sdopt.importing import import_onnx
     from sdopt.pipeline import Pipeline, load
     from sdopt.vae import load_vae
@@ -25,6 +26,7 @@ __all__ = [
     "Pipeline",
     "__version__",
     "build",
+    "explain",
     "export",
     "import_onnx",
     "load",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "build": "sdopt.building",
+    "explain": "sdopt.explaining",
     "load": "sdopt.pipeline",
     "Pipeline": "sdopt.pipeline",
     "load_vae": "sdopt.vae",

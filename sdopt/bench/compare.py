@@ -7,7 +7,6 @@ picture, A B B A, so whatever else the machine does hits both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from sdopt.bench.record import now, rounded
 from sdopt.bench.run import ask_of
 from sdopt.bench.sides import RunningSide, Side, running
 from sdopt.bench.work import PROMPT, Case
+from sdopt.runtime.images import psnr_db
 
 _EXACT = "diffusers-fp32"
 Report = Callable[[str, float], None]
@@ -162,20 +162,6 @@ class _Player:
         figures = self.process.picture(ask)
         self.notes.peak_host_bytes = max(self.notes.peak_host_bytes, figures["peak_host_bytes"])
         return float(figures["wall_s"])
-
-
-def psnr_db(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float | None:
-    """Return the peak signal-to-noise ratio of two pictures of one size, in decibels.
-
-    Args:
-        ours: (height, width, 3) uint8.
-        theirs: Likewise.
-
-    Returns:
-        10 log10(255² / mean squared difference); None if no pixel differs.
-    """
-    error = float(np.square(ours.astype(np.float64) - theirs).mean())
-    return 10 * math.log10(255**2 / error) if error else None
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ _COMMANDS = (
     "generate",
     "encode",
     "decode",
+    "explain",
     "info",
     "verify",
     "lint",

@@ -29,6 +29,20 @@ def to_pixels(sample: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.rint(unit.transpose(1, 2, 0) * np.float32(255)).astype(np.uint8)
 
 
+def psnr_db(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float | None:
+    """Return the peak signal-to-noise ratio of two pictures of one size, in decibels.
+
+    Args:
+        ours: (height, width, 3) uint8.
+        theirs: Likewise.
+
+    Returns:
+        10 log10(255² / mean squared difference); None if no pixel differs.
+    """
+    error = float(np.square(ours.astype(np.float64) - theirs).mean())
+    return 10 * math.log10(255**2 / error) if error else None
+
+
 class LatentPreview:
     """Approximates the picture that latents stand for, by one linear map for every latent pixel."""
 

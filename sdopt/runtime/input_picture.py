@@ -7,6 +7,9 @@ same picture gives the same latents.
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,7 @@ MAX_PIXELS = 50_000_000
 MAX_BLUR = 256
 """Of a mask, in its pixels."""
 
+_NOT_TOO_LARGE = f"at most {MAX_PIXELS / 1e6:.0f} megapixels"
 _READABLE = "a picture that Pillow can read (PNG, JPEG, WebP, ...)"
 
 
@@ -36,25 +40,40 @@ def open_picture(name: str, source: object) -> Image.Image:
     Raises:
         InvalidValueError: It is no picture, too large, truncated, or animated.
     """
-    if isinstance(source, Image.Image):
-        return _decoded(name, source, source)
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path, Image.Image)):
         raise InvalidValueError(name, source, f"a path or a PIL image of {_READABLE}")
+    shown = repr(source) if isinstance(source, Image.Image) else str(source)
     try:
-        with Image.open(source) as image:
-            return _decoded(name, source, image)
-    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidValueError(name, str(source), _READABLE, str(error)) from error
+        with _opened(source) as image:
+            return _decoded(name, shown, image)
+    except Image.DecompressionBombError as error:
+        raise InvalidValueError(name, shown, _NOT_TOO_LARGE, str(error)) from error
+    except OSError as error:  # also of a PIL image: they are read when their pixels are asked for
+        raise InvalidValueError(name, shown, _READABLE, str(error)) from error
 
 
-def _decoded(name: str, source: object, image: Image.Image) -> Image.Image:
+@contextmanager
+def _opened(source: str | Path | Image.Image) -> Iterator[Image.Image]:
+    """Open a path, without Pillow's warning: what it warns of is beyond the limit here."""
+    if isinstance(source, Image.Image):
+        yield source
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(source)
+    with image:
+        yield image
+
+
+def _decoded(name: str, shown: str, image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         size = f"{width}x{height}"
-        raise InvalidValueError(f"{name} size", size, f"at most {MAX_PIXELS / 1e6:.0f} megapixels")
-    if getattr(image, "n_frames", 1) > 1:
+        raise InvalidValueError(f"{name} size", size, _NOT_TOO_LARGE)
+    # A JPEG of several pictures is a photograph with a small copy of itself.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         hint = "Give one of its frames"
-        raise InvalidValueError(name, str(source), "a picture that is not animated", hint)
+        raise InvalidValueError(name, shown, "a picture that is not animated", hint)
     upright = ImageOps.exif_transpose(image)
     return _flat(upright)
 
