@@ -25,14 +25,15 @@ AUTO = "auto"
 DEVICES = ("cpu", "gpu", "cuda")
 
 # Each module offers a class (the engine), `offer(device)` and `footprint(precision)`, and may offer
-# `profile(model, options, inputs, runs)`.
-_CLASSES = {
-    "onnxruntime": "OnnxRuntimeEngine",
-    "openvino": "OpenVinoEngine",
-    "tensorrt": "TensorRtEngine",
+# `profile(model, options, inputs, runs)` and `stored_key(model, options)`.
+_BACKENDS = {
+    "onnxruntime": ("onnxruntime", "OnnxRuntimeEngine"),
+    "onnxruntime-tensorrt": ("onnxruntime.tensorrt_provider", "OnnxRuntimeTensorRtEngine"),
+    "openvino": ("openvino", "OpenVinoEngine"),
+    "tensorrt": ("tensorrt", "TensorRtEngine"),
 }
 
-ENGINES: tuple[str, ...] = tuple(_CLASSES)
+ENGINES: tuple[str, ...] = tuple(_BACKENDS)
 BUILT_AHEAD = ("tensorrt",)
 """Engines that only run what `sdopt build` has built. Their modules offer `build_component`,
 `ready(models, store)` and `explain(model, options)`, too."""
@@ -90,7 +91,7 @@ def open_engine(engine: str, model: Model, options: EngineOptions | None = None)
     """
     options = options or EngineOptions()
     name = choose(engine, options.device, (model,), options.store).engine
-    opened: Engine = getattr(_module(name), _CLASSES[name])(model, options.of(model))
+    opened: Engine = getattr(_module(name), _BACKENDS[name][1])(model, options.of(model))
     return opened
 
 
@@ -190,4 +191,4 @@ def _is_ready(name: str, models: Sequence[Model], store: EngineStore) -> bool:
 
 
 def _module(name: str) -> Any:
-    return import_module(f"sdopt.engines.{name}")
+    return import_module(f"sdopt.engines.{_BACKENDS[name][0]}")

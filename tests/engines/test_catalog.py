@@ -79,7 +79,7 @@ def test_auto_asks_the_backends_themselves() -> None:
             "openvimo",
             "cpu",
             "Unknown engine 'openvimo'. Did you mean 'openvino'? "
-            "Choices: onnxruntime, openvino, tensorrt, auto.",
+            "Choices: onnxruntime, onnxruntime-tensorrt, openvino, tensorrt, auto.",
         ),
         ("auto", "tpu", "Unknown device 'tpu'. Did you mean 'gpu'? Choices: cpu, gpu, cuda."),
     ],
