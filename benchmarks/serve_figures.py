@@ -12,10 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +29,10 @@ from machine import machine, versions
 
 import sdopt
 from sdopt.bench.alone import different_pictures
-from sdopt.bench.client import Answer, Ask, Client
+from sdopt.bench.client import Ask, Client
 from sdopt.bench.load import closed_loop, open_loop, poisson_times
-from sdopt.bench.summary import summary
+from sdopt.bench.summary import percentiles, summary
+from sdopt.serve.picture_files import PictureFormat, picture_file
 
 PROMPTS = ("a large red circle on a blue background", "a yellow star", "a ring on white", "")
 SIZE = {"size": "64x64", "guidance_scale": 3.0}
@@ -58,7 +62,7 @@ def served(max_rows: int) -> Iterator[Served]:
     try:
         yield Served(process, url)
     finally:
-        process.terminate()
+        process.terminate()  # no error where it has ended already
         assert process.wait(60) == 0
         log.wait()
 
@@ -162,14 +166,63 @@ def overload(count: int) -> dict[str, object]:
 
 
 def overhead(count: int) -> dict[str, object]:
-    """Measure what one client alone waits for beside the service: HTTP, JSON and base64."""
+    """Make the same pictures over HTTP and by a pipeline in this process, in turn, one at a time.
+
+    Both encode prompts, denoise, decode and write a PNG file. What HTTP takes more is the request
+    and answer as JSON and base64, two sockets, and three changes of thread.
+    """
     body = {"prompt": PROMPTS[0], "num_inference_steps": 2, **SIZE}
+    pipeline = sdopt.load("shapes")
+    over_http, alone, answers = [], [], []
     with served(4) as server:
-        asks = [Ask(body=body | {"seed": seed}) for seed in range(count)]
-        closed_loop(server.client, asks[:5], clients=1)
+        for seed in range(count + 5):
+            ask = Ask(body=body | {"seed": seed})
+            answer = server.client.send(ask, time.monotonic())
+            begin = time.monotonic()
+            result = pipeline(
+                PROMPTS[0],
+                seed=seed,
+                num_inference_steps=2,
+                guidance_scale=3.0,
+                height=64,
+                width=64,
+            )
+            picture_file(result.images[0], PictureFormat(), result.settings(0), {})
+            if seed >= 5:
+                over_http.append(answer.exchange_s * 1e3)
+                alone.append((time.monotonic() - begin) * 1e3)
+                answers.append(answer)
+    return {
+        "over_http_ms": percentiles(over_http),
+        "pipeline_alone_ms": percentiles(alone),
+        "difference_of_medians_ms": round(median(over_http) - median(alone), 3),
+        "beside_the_service_ms": percentiles(
+            [(a.exchange_s - a.served_s) * 1e3 for a in answers if a.served_s is not None]
+        ),
+    }
+
+
+def drain(count: int) -> dict[str, object]:
+    """Send SIGTERM while requests run, and see what becomes of these and of later ones."""
+    body = {"prompt": PROMPTS[0], "num_inference_steps": 50, **SIZE}
+    asks = [Ask(body=body | {"seed": seed}) for seed in range(count)]
+    with served(4) as server, ThreadPoolExecutor(count + 1) as pool:
+        running = [pool.submit(server.client.send, ask, time.monotonic()) for ask in asks]
+        time.sleep(0.5)
         begin = time.monotonic()
-        answers: list[Answer] = closed_loop(server.client, asks, clients=1)
-        return summary(answers, time.monotonic() - begin, deadline_s=10.0)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        late = server.client.send(Ask(body=body | {"seed": count}), time.monotonic())
+        answers = [one.result() for one in running]
+        code = server.process.wait(60)
+        seconds = time.monotonic() - begin
+    return {
+        "in_flight": dict(Counter(answer.outcome for answer in answers)),
+        "late": late.status,
+        "exit_code": code,
+        "seconds": round(seconds, 3),
+        "different_from_alone": len(different_pictures(sdopt.load("shapes"), answers)),
+    }
 
 
 def main() -> None:
@@ -186,7 +239,8 @@ def main() -> None:
         "overtaking": overtaking(options.rounds),
         "by_rows": by_rows(options.rounds),
         "overload": overload(options.mixed),
-        "overhead": overhead(100),
+        "overhead": overhead(200),
+        "drain": drain(12),
         "load_average_after": round(psutil.getloadavg()[0], 2),
     }
     options.record.write_text(json.dumps(record, indent=2) + "\n")

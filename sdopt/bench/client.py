@@ -8,7 +8,7 @@ import http.client
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -88,8 +88,9 @@ class Client:
         try:
             connection.request("POST", _PATH, json.dumps(ask.body), self._headers)
             answer = connection.getresponse()
-            read = _read_stream if ask.body.get("stream") and answer.status == 200 else _read
-            facts = read(answer, intended)
+            streamed = bool(ask.body.get("stream")) and answer.status == 200
+            pieces = list(_timed(answer)) if streamed else [(answer.read(), 0.0)]
+            now = time.monotonic()
         except TimeoutError:
             if ask.leave_after_s is None:
                 raise
@@ -98,7 +99,8 @@ class Client:
             )
         finally:
             connection.close()
-        now = time.monotonic()
+        # Reading is over: what the answer says is looked at outside of its time.
+        facts = _read_stream(pieces, intended) if streamed else _read(answer.status, pieces[0][0])
         return Answer(ask=ask, total_s=now - intended, exchange_s=now - sent, **facts)
 
 
@@ -107,30 +109,35 @@ def digest(image: Image.Image) -> str:
     return hashlib.sha256(np.asarray(image.convert("RGB")).tobytes()).hexdigest()
 
 
-def _read(answer: http.client.HTTPResponse, intended: float) -> dict[str, Any]:
-    del intended
-    data = json.loads(answer.read())
-    if answer.status != 200:
-        return {"outcome": _outcome(answer.status), "status": answer.status}
+def _timed(answer: http.client.HTTPResponse) -> Iterator[tuple[bytes, float]]:
+    """Yield the lines of a stream, and when each came."""
+    for line in answer:
+        yield line, time.monotonic()
+
+
+def _read(status: int, body: bytes) -> dict[str, Any]:
+    if status != 200:
+        return {"outcome": _outcome(status), "status": status}
+    data = json.loads(body)
     return _finished(data["data"], data["timings"])
 
 
-def _read_stream(answer: http.client.HTTPResponse, intended: float) -> dict[str, Any]:
+def _read_stream(lines: Sequence[tuple[bytes, float]], intended: float) -> dict[str, Any]:
     first: float | None = None
     pictures, timings = [], {}
-    for line in answer:
+    for line, came_s in lines:
         if not line.startswith(b"data: "):
             continue
         event = json.loads(line[6:])
         if "error" in event:
-            return {"outcome": "failed", "status": answer.status}
+            return {"outcome": "failed", "status": 200}
         if event["type"].endswith("partial_image"):
-            first = first or time.monotonic() - intended
+            first = first or came_s - intended
         elif event["type"].endswith("completed"):
             pictures.append(event)
             timings = event["timings"]
     if not pictures:
-        return {"outcome": "failed", "status": answer.status}
+        return {"outcome": "failed", "status": 200}
     return _finished(pictures, timings) | {"first_partial_s": first}
 
 
