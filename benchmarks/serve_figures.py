@@ -35,6 +35,7 @@ from sdopt.bench.summary import percentiles, summary
 from sdopt.serve.picture_files import PictureFormat, picture_file
 
 PROMPTS = ("a large red circle on a blue background", "a yellow star", "a ring on white", "")
+POISON = {"guidance_scale": 3e38, "num_inference_steps": 20, "prompt": "a ring"}
 SIZE = {"size": "64x64", "guidance_scale": 3.0}
 
 
@@ -128,41 +129,48 @@ def mixed_ask(rng: random.Random) -> Ask:
 
 
 def overload(count: int) -> dict[str, object]:
-    """Send mixed requests at twice the capacity, some of which leave or are poisoned."""
+    """Send mixed requests at twice the capacity, some of which leave or are poisoned.
+
+    The same load with other seeds goes before: memory is compared between two states after
+    overload, because threads and queues that have been used once keep their pages.
+    """
     rng = random.Random(0)
     with served(8) as server:
-        closed_loop(server.client, [mixed_ask(rng) for _ in range(300)], clients=100)
+        closed_loop(server.client, [mixed_ask(rng) for _ in range(100)], clients=16)
         begin = time.monotonic()
         closed_loop(server.client, [mixed_ask(rng) for _ in range(100)], clients=16)
         capacity = 100 / (time.monotonic() - begin)
-        before = server.memory_bytes
-        asks = []
-        for index, after in enumerate(poisson_times(2 * capacity, count)):
-            ask = replace(mixed_ask(rng), after_s=after)
-            if index % 100 == 50:
-                poison = {"guidance_scale": 3e38, "num_inference_steps": 20, "prompt": "a ring"}
-                ask = replace(ask, body={**ask.body, **poison})
-            elif rng.random() < 0.1:
-                ask = replace(ask, leave_after_s=rng.uniform(0.02, 1.0))
-            asks.append(ask)
+        cold = server.memory_bytes
+        open_loop(server.client, hostile_asks(rng, count, 2 * capacity))
+        before, asks = server.memory_bytes, hostile_asks(rng, count, 2 * capacity)
         begin = time.monotonic()
         answers = open_loop(server.client, asks)
-        seconds, after_bytes = time.monotonic() - begin, server.memory_bytes
-        open_loop(server.client, asks)
-        again_bytes = server.memory_bytes
-    poisoned = [a for a in answers if a.ask.body["guidance_scale"] == 3e38]
+        seconds, after = time.monotonic() - begin, server.memory_bytes
+    poisoned = [a for a in answers if a.ask.body["guidance_scale"] == POISON["guidance_scale"]]
     report = summary(answers, seconds, deadline_s=10.0)
     return report | {
         "capacity_per_s": round(capacity, 3),
         "poisoned": sorted(a.status for a in poisoned),
         "statuses": sorted({a.status for a in answers}),
+        "memory_before_any_overload_bytes": cold,
         "memory_before_bytes": before,
-        "memory_after_bytes": after_bytes,
-        "memory_after_the_same_again_bytes": again_bytes,
-        "memory_ratio": round(after_bytes / before, 4),
-        "memory_ratio_of_the_same_again": round(again_bytes / after_bytes, 4),
+        "memory_after_bytes": after,
+        "memory_ratio": round(after / before, 4),
         "different_from_alone": len(different_pictures(sdopt.load("shapes"), answers)),
     }
+
+
+def hostile_asks(rng: random.Random, count: int, rate: float) -> list[Ask]:
+    """Return requests that arrive at a rate: one in ten leaves, one in a hundred is poisoned."""
+    asks = []
+    for index, after in enumerate(poisson_times(rate, count)):
+        ask = replace(mixed_ask(rng), after_s=after)
+        if index % 100 == 50:
+            ask = replace(ask, body={**ask.body, **POISON})
+        elif rng.random() < 0.1:
+            ask = replace(ask, leave_after_s=rng.uniform(0.02, 1.0))
+        asks.append(ask)
+    return asks
 
 
 def overhead(count: int) -> dict[str, object]:

@@ -42,6 +42,7 @@ class EngineThread:
 
     Attributes:
         last_step_s: When the last step ended, on the monotonic clock.
+        rows: How many rows run.
     """
 
     def __init__(self, batcher: Batcher, limits: Limits, steps: Steps) -> None:
@@ -99,6 +100,7 @@ class EngineThread:
             if message is None:
                 return False
             message()
+            self.rows = self._batcher.rows
 
     def _step(self) -> None:
         begin = time.perf_counter()

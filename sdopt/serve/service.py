@@ -142,7 +142,7 @@ class PictureService:
 
     @property
     def rows(self) -> int:
-        """How many rows ran at the last step."""
+        """How many rows run."""
         return self._engine.rows
 
     def drain(self, timeout_s: float) -> bool:
