@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
-.PHONY: bench demo test test-slow test-gpu lint types contracts check wheel clean
+.PHONY: bench demo test test-slow test-ray test-gpu lint types contracts check wheel clean
 
 demo: $(READY)  ## Export the carried checkpoint, check it, and make a sheet of pictures
 	rm -rf out/shapes
@@ -18,6 +18,9 @@ test: $(READY)  ## The tests that need neither a GPU nor minutes
 
 test-slow: $(READY)  ## Real-size models: minutes, 10 GB of disk, 8 GB of memory
 	$(BIN)/python -m pytest -m slow
+
+test-ray: $(READY)  ## A Ray cluster on this machine: two minutes, 2 GB of memory
+	$(BIN)/python -m pytest -m ray
 
 test-gpu: $(READY)  ## What needs an NVIDIA GPU; skips what is not installed, and says why
 	$(BIN)/python -m pytest -m gpu -rs tests/gpu

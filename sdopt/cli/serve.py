@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
-from sdopt.engines.catalog import DEVICES
-from sdopt.engines.options import BATCHINGS
+from sdopt.cli.engine_options import choosing_engine
+from sdopt.engines.options import EngineOptions
 from sdopt.errors import InvalidValueError, MissingDependencyError
 
 
@@ -34,15 +34,7 @@ class Bytes(click.ParamType[int]):
 @click.argument("bundles", metavar="BUNDLE…", nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another needs --api-keys.")
 @click.option("--port", default=7860, show_default=True, help="0 lets the system choose.")
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundles.")
-@click.option("--device", default="cpu", show_default=True, help=f"Where: {', '.join(DEVICES)}.")
-@click.option(
-    "--batching",
-    type=click.Choice(BATCHINGS),
-    default="exact",
-    show_default=True,
-    help="On a GPU: the same picture in any company, or fewer rows to compute.",
-)
+@choosing_engine
 @click.option("--threads", type=click.IntRange(1), help="Of each operator.  [default: one a core]")
 @click.option(
     "--max-rows",
@@ -79,7 +71,34 @@ class Bytes(click.ParamType[int]):
     show_default=True,
     help="Seconds that SIGTERM leaves to what runs.",
 )
-def command(*, bundles: tuple[str, ...], host: str, port: int, **options: Any) -> None:
+@click.option(
+    "--ray",
+    "on_ray",
+    is_flag=True,
+    help="The OpenAI API on Ray Serve: the cluster of RAY_ADDRESS, or one on this machine.",
+)
+@click.option(
+    "--replicas",
+    type=(click.IntRange(1), click.IntRange(1)),
+    default=(1, 1),
+    show_default=True,
+    metavar="LEAST MOST",
+    help="With --ray: how many servers, by how much there is to do.",
+)
+@click.option("--num-cpus", type=float, default=1.0, show_default=True, help="Of a replica.")
+@click.option("--num-gpus", type=float, default=0.0, show_default=True, help="Of a replica.")
+def command(
+    *,
+    bundles: tuple[str, ...],
+    host: str,
+    port: int,
+    engine_options: EngineOptions,
+    on_ray: bool,
+    replicas: tuple[int, int],
+    num_cpus: float,
+    num_gpus: float,
+    **options: Any,
+) -> None:
     """Serve each BUNDLE, by its folder's name, over the OpenAI and AUTOMATIC1111 APIs."""
     try:
         from sdopt.serve.http.server import Address, log_as_json
@@ -91,8 +110,24 @@ def command(*, bundles: tuple[str, ...], host: str, port: int, **options: Any) -
     if not address.loopback and not keys:
         hint = "Give --api-keys, or SDOPT_API_KEYS"
         raise InvalidValueError("host", host, "127.0.0.1 where there are no API keys", hint)
+    settings = Settings(
+        api_keys=keys,
+        device=engine_options.device,
+        precision=engine_options.precision,
+        batching=engine_options.batching,
+        **options,
+    )
     log_as_json()
-    serve(bundles, address, Settings(api_keys=keys, **options))
+    if not on_ray:
+        serve(bundles, address, settings)
+        return
+    try:
+        from sdopt.serve.ray import Fleet, serve_on_ray
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(str(error.name), "ray") from error
+    least, most = replicas
+    fleet = Fleet(min_replicas=least, max_replicas=most, num_cpus=num_cpus, num_gpus=num_gpus)
+    serve_on_ray(bundles, address, settings, fleet)
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

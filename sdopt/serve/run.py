@@ -32,6 +32,7 @@ class Settings:
 
     engine: str = "onnxruntime"
     device: str = "cpu"
+    precision: str | None = None
     batching: Batching = "exact"
     threads: int | None = None
     max_rows: int = 8
@@ -40,23 +41,48 @@ class Settings:
     drain_timeout_s: float = 60.0
     memory_bytes: int | None = None
 
+    @property
+    def limits(self) -> Limits:
+        """What the server takes on."""
+        return Limits(max_rows=self.max_rows, max_waiting=self.max_waiting)
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """How the engine is made."""
+        return EngineOptions(
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            batching=self.batching,
+        )
+
 
 def serve(bundles: Sequence[str], address: Address, settings: Settings) -> None:
     """Load bundles, warm up, and serve until a signal comes."""
-    limits = Limits(max_rows=settings.max_rows, max_waiting=settings.max_waiting)
-    service = PictureService(_shelf(bundles, settings), limits)
+    service = started(bundles, settings)
     try:
-        _load_at_start(service, settings)
-        warm_up(service)
-        guards = Guards(
-            api_keys=settings.api_keys,
-            loopback_only=address.loopback,
-        )
+        guards = Guards(api_keys=settings.api_keys, loopback_only=address.loopback)
         app = create_app(service, guards)
-        _log.info("Serving %s", ", ".join(service.models.names))
         Server(app, address, service, settings.drain_timeout_s).run()
     finally:
         service.close()
+
+
+def started(bundles: Sequence[str], settings: Settings) -> PictureService:
+    """Return a service that is loaded and warm; whoever asked for it closes it.
+
+    Raises:
+        SdoptError: A bundle cannot be opened, loaded or run.
+    """
+    service = PictureService(_shelf(bundles, settings), settings.limits)
+    try:
+        _load_at_start(service, settings)
+        warm_up(service)
+    except BaseException:
+        service.close()
+        raise
+    _log.info("Serving %s", ", ".join(service.models.names))
+    return service
 
 
 def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
@@ -75,6 +101,7 @@ def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
                 engine=settings.engine,
                 device=settings.device,
                 batching=settings.batching,
+                precision=settings.precision,
                 max_rows=settings.max_rows,
                 threads=settings.threads,
             ),
@@ -96,8 +123,7 @@ def _needed_bytes(bundle: Bundle, settings: Settings) -> int:
 
     Where that was not measured, it is what lies on disk.
     """
-    options = EngineOptions(device=settings.device, threads=settings.threads)
-    if (taken := footprint(settings.engine, options)) is None:
+    if (taken := footprint(settings.engine, settings.engine_options)) is None:
         return sum(map(bundle.component_bytes, bundle.manifest.components))
     encoder = "vae_encoder" in bundle.manifest.components
     encoder_bytes = bundle.component_bytes("vae_encoder") if encoder else 0

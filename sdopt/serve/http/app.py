@@ -22,18 +22,23 @@ _POLICY = (
 )
 
 
-def create_app(service: PictureService, guards: Guards | None = None) -> FastAPI:
+def create_app(
+    service: PictureService, guards: Guards | None = None, *, one_of_many: bool = False
+) -> FastAPI:
     """Make an ASGI application.
 
     Args:
         service: Makes the pictures; whoever made it closes it.
         guards: What is asked of every request.
+        one_of_many: Whether others serve the same address: then there is neither the page nor the
+            AUTOMATIC1111 API, which speaks of "the" running job.
     """
     app = FastAPI(title="sdopt", version=__version__, docs_url=None, redoc_url=None)
     app.state.sdopt = State(service)
-    for router in (openai_api.router, webui_api.router, webui_lists.router, health.router):
+    routers = [openai_api.router, health.router]
+    for router in routers if one_of_many else [*routers, webui_api.router, webui_lists.router]:
         app.include_router(router)
-    _add_pages(app)
+    _add_pages(app, page=not one_of_many)
     errors.install(app)
     app.add_middleware(
         GuardMiddleware,
@@ -43,12 +48,14 @@ def create_app(service: PictureService, guards: Guards | None = None) -> FastAPI
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, *, page: bool) -> None:
     headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers=headers)
+    if page:
+
+        @app.get("/", include_in_schema=False)
+        async def show_page() -> HTMLResponse:
+            return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers=headers)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
