@@ -11,7 +11,7 @@ import pytest
 
 import sdopt
 from sdopt.bench.alone import different_pictures
-from sdopt.bench.client import Client
+from sdopt.bench.client import Ask, Client
 from sdopt.bench.load import open_loop
 from sdopt.pipeline import Pipeline
 from sdopt.serve.limits import Limits
@@ -38,11 +38,15 @@ def small() -> Iterator[Running]:
 def test_every_request_has_one_right_end(small: Running, figures: Any, shapes: Pipeline) -> None:
     asks = figures.hostile_asks(random.Random(1), 120, 100.0)
     answers = open_loop(Client(small.url), asks)
-    assert {answer.status for answer in answers} == {0, 200, 422, 429}
+    assert {answer.status for answer in answers} >= {0, 200, 429}
     for answer in answers:
         poisoned = answer.ask.body["guidance_scale"] == figures.POISON["guidance_scale"]
         assert answer.status in ({422, 429} if poisoned else {0, 200, 429})
         assert (answer.status == 0) <= (answer.ask.leave_after_s is not None)
+    poison = Ask(body=asks[50].body)
+    company = [Ask(body=asks[0].body | {"seed": seed}) for seed in range(3)]
+    answers += (few := open_loop(Client(small.url), [company[0], poison, *company[1:]]))
+    assert [answer.status for answer in few] == [200, 422, 200, 200]
     assert different_pictures(shapes, answers) == []
     assert small.service.backlog.jobs == ()
     assert small.service.alive

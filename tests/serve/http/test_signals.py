@@ -102,7 +102,10 @@ def test_another_address_needs_keys(tmp_path: Path) -> None:
         assert (ended.returncode, ended.stderr) == (2, message)
 
 
-def test_memory_is_a_size_with_a_unit(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_is_a_size_with_a_unit(
+    cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdopt.serve.http.server.log_as_json", lambda: None)  # not of this process
     assert cli("serve", "shapes", "--memory", "much") == 2
     assert "'much' is no size. Write for instance 12GiB or 800MB." in capsys.readouterr().err
     assert cli("serve", "shapes", "--memory", "1.5MB") == 2
