@@ -21,16 +21,24 @@ PICTURE_UPSCALERS: Mapping[str, Image.Resampling] = {
 UPSCALERS = (*LATENT_UPSCALERS, *PICTURE_UPSCALERS)
 
 
+Enlarged = FloatArray | Image.Image
+"""Larger latents, (channels, height/8, width/8) float32, or a larger picture."""
+
+
 class Enlarger:
-    """Enlarges what a first pass left, as latents or, by way of the VAE, as a picture."""
+    """Enlarges what a first pass left, as latents or, by way of the VAE, as a picture.
+
+    In two parts, of which a server runs each on the thread that has its network: the first decodes
+    (or not), the second encodes.
+    """
 
     def __init__(self, encoder: LatentEncoder, decoder: LatentDecoder) -> None:
         self._encoder, self._decoder = encoder, decoder
 
-    def row_image(
+    def enlarge(
         self, upscaler: str, latents: FloatArray, size: tuple[int, int], factor: int
-    ) -> RowImage:
-        """Return what a row of the second pass starts from.
+    ) -> Enlarged:
+        """Enlarge the latents of one picture, or the picture that they are decoded to.
 
         Args:
             upscaler: In :data:`UPSCALERS`.
@@ -39,12 +47,21 @@ class Enlarger:
             factor: Pixels per latent along one side.
 
         Raises:
-            EngineError: The VAE failed.
+            EngineError: The VAE's decoder failed.
         """
         height, width = size
         if upscaler in LATENT_UPSCALERS:
-            larger = upscale(latents, height // factor, width // factor, upscaler)
-            return RowImage(posterior=FixedLatents(larger))
+            return upscale(latents, height // factor, width // factor, upscaler)
         picture = Image.fromarray(self._decoder.decode(latents))
-        enlarged = picture.resize((width, height), PICTURE_UPSCALERS[upscaler])
-        return RowImage(posterior=self._encoder.encode(to_sample(enlarged, height, width)))
+        return picture.resize((width, height), PICTURE_UPSCALERS[upscaler])
+
+    def row_image(self, enlarged: Enlarged) -> RowImage:
+        """Return what a row of the second pass starts from.
+
+        Raises:
+            EngineError: The VAE's encoder failed.
+        """
+        if not isinstance(enlarged, Image.Image):
+            return RowImage(posterior=FixedLatents(enlarged))
+        sample = to_sample(enlarged, enlarged.height, enlarged.width)
+        return RowImage(posterior=self._encoder.encode(sample))

@@ -12,7 +12,7 @@ from sdopt.runtime.clock import EngineClock
 from sdopt.runtime.conditions import Conditions
 from sdopt.runtime.decoder import LatentDecoder
 from sdopt.runtime.device_arithmetic import LoopGraphs
-from sdopt.runtime.enlarging import Enlarger
+from sdopt.runtime.enlarging import Enlarged, Enlarger
 from sdopt.runtime.generation import Generation
 from sdopt.runtime.generation_run import GenerationRun
 from sdopt.runtime.image_start import ImageStart
@@ -131,7 +131,8 @@ class ImageGenerator:
         images: Sequence[RowImage | None] = [None] * count
         if request.image is not None:
             images = self._image_start.row_images(request.image, count)
-        return self._rows(request, images, _noises(request))
+        noises = [request.noise_of(index) for index in range(count)]
+        return self._rows(request, images, noises)
 
     def second_generator(self, request: GenerationRequest) -> ImageGenerator:
         """Return who carries out a request's second pass; this one where there is none."""
@@ -151,14 +152,33 @@ class ImageGenerator:
             first: The rows of the first pass.
             latents: What they left, (channels, height/8, width/8) float32 each.
         """
+        if second.upscaler is not None:
+            larger = [self.enlarged(second, each) for each in latents]
+            return [self.enlarged_row(second, index, each) for index, each in enumerate(larger)]
+        assert self._refiner is not None
+        images = [RowImage(posterior=FixedLatents(each)) for each in latents]
+        return self._refiner._rows(second.request, images, [row.noise for row in first])
+
+    def enlarged(self, second: SecondPass, latents: FloatArray) -> Enlarged:
+        """Enlarge one picture's latents of a first pass, (channels, height/8, width/8) float32.
+
+        Raises:
+            EngineExecutionError: The VAE's decoder failed.
+        """
         request, upscaler = second.request, second.upscaler
-        if upscaler is None:
-            assert self._refiner is not None
-            images = [RowImage(posterior=FixedLatents(each)) for each in latents]
-            return self._refiner._rows(request, images, [row.noise for row in first])
+        assert upscaler is not None
         size, factor = (request.height, request.width), self._geometry.vae_scale_factor
-        larger = [self._enlarger.row_image(upscaler, each, size, factor) for each in latents]
-        return self._rows(request, larger, _noises(request))
+        return self._enlarger.enlarge(upscaler, latents, size, factor)
+
+    def enlarged_row(self, second: SecondPass, index: int, enlarged: Enlarged) -> RowRequest:
+        """Return the row of picture ``index`` that begins with what :meth:`enlarged` returned.
+
+        Raises:
+            EngineExecutionError: A text encoder or the VAE's encoder failed.
+        """
+        request, prompt = second.request, second.request.prompt_of(index)
+        image, noise = self._enlarger.row_image(enlarged), request.noise_of(index)
+        return self._row(request, prompt, self._encode(request, prompt), image, noise)
 
     def _rows(
         self,
@@ -208,7 +228,3 @@ class ImageGenerator:
         while len(self._loops) > _KEPT_LOOPS:
             self._loops.popitem(last=False)
         return loop
-
-
-def _noises(request: GenerationRequest) -> list[NoiseStream]:
-    return [request.noise_of(index) for index in range(request.num_images)]

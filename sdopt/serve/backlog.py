@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from sdopt.errors import ServerBusyError
-from sdopt.serve.job import Job
+from sdopt.runtime.request import GenerationRequest
+from sdopt.serve.job import Job, row_cost
 from sdopt.serve.limits import Limits
 
 _WEIGHT = 0.1
@@ -52,7 +53,7 @@ class Backlog:
             ServerBusyError: Too many are waiting, or they are too much work.
         """
         waiting = self.waiting
-        work = job.order.evaluations * job.order.row_cost
+        work = job.order.work
         seconds = self.seconds + work * self._seconds_per_work
         if waiting >= self._limits.max_waiting or (
             waiting and seconds > self._limits.max_backlog_s
@@ -61,11 +62,11 @@ class Backlog:
         with self._lock:
             self._left[job] = work
 
-    def advance(self, job: Job) -> None:
-        """Take one evaluation of one row off a job's work."""
+    def advance(self, job: Job, request: GenerationRequest) -> None:
+        """Take one evaluation of one row, in the pass that ``request`` is, off a job's work."""
         with self._lock:
             if job in self._left:
-                self._left[job] -= job.order.row_cost
+                self._left[job] -= row_cost(request)
 
     def remove(self, job: Job) -> None:
         """Take a job out; one that is not here is no error."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sdopt.errors import EngineError, SdoptError
 from sdopt.runtime.loop import DenoisingLoop, StepReport
 from sdopt.runtime.ports import FloatArray
+from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.row import Row, RowRequest
 from sdopt.serve.job import Job
 
@@ -25,20 +26,35 @@ class GroupKey:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedRow:
-    """A picture that waits for a free row."""
-
-    index: int
-    key: GroupKey
-    request: RowRequest
-
-
-@dataclass(frozen=True, slots=True)
 class Seat:
-    """Whose picture a row makes."""
+    """Whose picture a row makes, and in which pass of it, counted from 0."""
 
     job: Job
     index: int
+    number: int = 0
+
+    @property
+    def request(self) -> GenerationRequest:
+        """The pass that the row goes through."""
+        return self.job.order.passes[self.number]
+
+    @property
+    def last(self) -> bool:
+        """Whether what it leaves are the picture's latents."""
+        return self.number == len(self.job.order.passes) - 1
+
+    def evaluation(self, stage: int) -> int:
+        """Count the evaluations of the picture up to a stage of this pass."""
+        return stage + sum(one.plan.stages for one in self.job.order.passes[: self.number])
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRow:
+    """A pass of a picture that waits for a free row."""
+
+    seat: Seat
+    key: GroupKey
+    request: RowRequest
 
 
 @dataclass(slots=True)
@@ -116,8 +132,8 @@ class Batcher:
         return {job.order.model for job in self._claims}
 
     def add(self, job: Job, rows: Iterable[QueuedRow]) -> None:
-        """Take in a job; its rows join as soon as there is room, at any step."""
-        self._claims[job] = _Claim(deque(rows))
+        """Take in a job, or more of one; its rows join as soon as there is room, at any step."""
+        self._claims.setdefault(job, _Claim(deque())).rows.extend(rows)
 
     def drop(self, job: Job) -> None:
         """Take every row of a job out. A job that is not here is no error."""
@@ -136,7 +152,7 @@ class Batcher:
             claim = self._claims[job]
             if job.started_s is None and not claim.running:
                 started.append(job)
-            self._seat(job, claim.rows.popleft())
+            self._seat(claim.rows.popleft())
             claim.running += 1
             free -= 1
         return started
@@ -163,10 +179,10 @@ class Batcher:
         waiting = (job for job, claim in self._claims.items() if claim.rows)
         return min(waiting, key=lambda job: self._claims[job].running, default=None)
 
-    def _seat(self, job: Job, queued: QueuedRow) -> None:
+    def _seat(self, queued: QueuedRow) -> None:
         group = self._group(queued.key)
         row = group.loop.admit(queued.request)
-        group.seats[row] = Seat(job, queued.index)
+        group.seats[row] = queued.seat
 
     def _group(self, key: GroupKey) -> _Group:
         group = self._groups.pop(key, None) or _Group(self._new_loop(key, self._max_rows))
@@ -200,7 +216,7 @@ class Batcher:
 
 
 def _wants_preview(row: Row, seat: Seat) -> bool:
-    return row.stage + 1 in seat.job.order.preview_stages
+    return seat.evaluation(row.stage + 1) in seat.job.order.preview_stages
 
 
 def _run(loop: DenoisingLoop, previews: list[Row]) -> StepReport:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_PICTURE = {
+_OPTIONAL = {
+    "subseed": "Variation seed",
+    "subseed_strength": "Variation seed strength",
+    "s_churn": "Sigma churn",
+    "s_tmin": "Sigma tmin",
+    "s_tmax": "Sigma tmax",
+    "s_noise": "Sigma noise",
+    "hr_strength": "Denoising strength",
+    "hr_scale": "Hires upscale",
+    "hr_second_pass_steps": "Hires steps",
+    "hr_upscaler": "Hires upscaler",
     "strength": "Denoising strength",
     "mask_blur": "Mask blur",
     "masked_content": "Masked content",
     "mask_invert": "Mask inverted",
     "padding_mask_crop": "Masked area padding",
 }
-"""What is said of a picture to start from, where there is one; which one it was is not said."""
+"""What is said where a request has it; which picture it started from is not said."""
 
 
 def infotext(settings: Mapping[str, object]) -> str:
@@ -30,7 +40,7 @@ def infotext(settings: Mapping[str, object]) -> str:
         "Eta": settings["eta"],
         "Model": settings["model"],
     }
-    facts |= {title: settings[name] for name, title in _PICTURE.items() if name in settings}
+    facts |= {title: settings[name] for name, title in _OPTIONAL.items() if name in settings}
     lines = [str(settings["prompt"])]
     if settings["negative_prompt"]:
         lines.append(f"Negative prompt: {settings['negative_prompt']}")

@@ -91,20 +91,32 @@ class Order:
     partial_images: int = 0
 
     @property
-    def evaluations(self) -> int:
-        """Evaluations of the UNet over all pictures."""
-        return self.request.plan.stages * self.request.num_images
+    def passes(self) -> tuple[GenerationRequest, ...]:
+        """What each picture goes through: the request, and its second pass if it has one."""
+        second = self.request.second
+        return (self.request,) if second is None else (self.request, second.request)
 
     @property
-    def row_cost(self) -> int:
-        """UNet rows times pixels of one evaluation of one picture: what its time grows with."""
-        return (2 if self.request.guided else 1) * self.request.height * self.request.width
+    def evaluations(self) -> int:
+        """Evaluations of the UNet over all pictures and passes."""
+        return self.request.evaluations * self.request.num_images
+
+    @property
+    def work(self) -> int:
+        """The cost of all evaluations."""
+        pictures = self.request.num_images
+        return pictures * sum(one.plan.stages * row_cost(one) for one in self.passes)
 
     @property
     def preview_stages(self) -> tuple[int, ...]:
         """After which evaluations a preview is made; fewer where there are too few evaluations."""
-        stages, parts = self.request.plan.stages, self.partial_images + 1
+        stages, parts = self.request.evaluations, self.partial_images + 1
         return tuple(sorted({stages * part // parts for part in range(1, parts)} - {0, stages}))
+
+
+def row_cost(request: GenerationRequest) -> int:
+    """Return UNet rows times pixels of one evaluation of one picture: what its time grows with."""
+    return (2 if request.guided else 1) * request.height * request.width
 
 
 class Job:
@@ -117,6 +129,7 @@ class Job:
         created_s: When it was submitted, on the monotonic clock.
         started_s: When its first row was admitted; None before.
         completed: Evaluations done.
+        previewed: Whether there was a preview.
     """
 
     def __init__(
@@ -131,6 +144,7 @@ class Job:
         self.created_s = time.monotonic()
         self.started_s: float | None = None
         self.completed = 0
+        self.previewed = False
         self._ahead: int | None = None
         self._listener = listener
         self._lock = threading.Lock()

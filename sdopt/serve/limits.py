@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.request import GenerationRequest
@@ -44,15 +45,22 @@ class Limits:
         Raises:
             InvalidValueError: The message says how much that is.
         """
-        if request.second is not None:
-            allowed = "a request of one pass on this server"
-            raise InvalidValueError("request", "one of two passes", allowed)
         _at_most("num_images", request.num_images, self.max_images)
         _at_most("num_inference_steps", request.num_inference_steps, self.max_steps)
+        self._check_size("size", request)
+        if (second := request.second) is not None:
+            if second.upscaler is None:
+                allowed = "one without a refiner on this server"
+                raise InvalidValueError("request", "one that a refiner ends", allowed)
+            steps = cast("int", second.settings["hr_second_pass_steps"])
+            _at_most("hr_second_pass_steps", steps, self.max_steps)
+            self._check_size("size of the second pass", second.request)
+
+    def _check_size(self, name: str, request: GenerationRequest) -> None:
         if request.height * request.width > self.max_pixels:
             size = f"{request.width}x{request.height}"
             allowed = f"at most {self.max_pixels} pixels in all on this server"
-            raise InvalidValueError("size", size, allowed)
+            raise InvalidValueError(name, size, allowed)
 
     def check_chunks(self, chunks: int) -> None:
         """Refuse a prompt of too many chunks: each costs a text encoder's call.

@@ -26,6 +26,12 @@ class Meters:
         self.cancelled = Counter("sdopt_cancelled", "Jobs cancelled", ["phase"], registry=registry)
         self.queue_depth = Gauge("sdopt_queue_depth", "Jobs without a row yet", registry=registry)
         self.rows_running = Gauge("sdopt_rows_running", "Rows being denoised", registry=registry)
+        self.first_partial = Histogram(
+            "sdopt_time_to_first_partial_seconds",
+            "Time from submission to the first preview, of jobs that have any",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.evictions = Counter(
             "sdopt_model_evictions", "Models that have left", ["model"], registry=registry
         )

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sdopt.errors import (
-    CancelledError,
-    SdoptError,
-    ServerBusyError,
-    ShuttingDownError,
-)
+from sdopt.errors import CancelledError, SdoptError, ServerBusyError, ShuttingDownError
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.ports import FloatArray
 from sdopt.serve.backlog import Backlog
 from sdopt.serve.batcher import Batcher, GroupKey, Outcome, QueuedRow, Seat
 from sdopt.serve.claims import Claim
+from sdopt.serve.encoding import first_rows, second_rows
 from sdopt.serve.engine_thread import EngineThread
-from sdopt.serve.finishing import finished_picture, preview
+from sdopt.serve.finishing import enlarged, finished_picture, preview
 from sdopt.serve.job import Failed, Finished, Job, Listener, Order
 from sdopt.serve.limits import Limits
 from sdopt.serve.meters import Meters
@@ -60,8 +56,8 @@ class PictureService:
         self.limits, self.meters = limits, meters or Meters()
         self.backlog = Backlog(limits)
         self._draining = threading.Event()
-        self._encoding = Worker("sdopt-encode", self._give_up)
-        self._finishing = Worker("sdopt-finish", self._give_up)
+        self._encoding = Worker("sdopt-encode", self.lost)
+        self._finishing = Worker("sdopt-finish", self.lost)
         self._engine = EngineThread(Batcher(self._new_loop, limits.max_rows), limits, self)
         self.models.attach(ModelSwitches(self._engine, self.meters))
         self._engine.start()
@@ -107,7 +103,7 @@ class PictureService:
             self.meters.rejected.labels("busy").inc()
             self.models.leave(job.claim)
             raise
-        self._encoding.do(job, partial(self._encode, job))
+        self._encoding.do(job, partial(self._encode, job, partial(first_rows, job)))
         return job
 
     def cancel(self, job: Job, error: SdoptError | None = None) -> None:
@@ -164,21 +160,15 @@ class PictureService:
     def close(self) -> None:
         """Give every job up and end the threads."""
         self.drain(0)
-        self._encoding.close()
         self.models.close()
         self._engine.stop()
-        self._finishing.close()
+        self._finishing.close()  # before the encoding, to which it hands second passes
+        self._encoding.close()
 
     # --- on the encoding thread ---
 
-    def _encode(self, job: Job) -> None:
-        parts, request = job.claim.pipeline.result().generator, job.order.request
-        shape = parts.latent_shape(request)
-        rows = [
-            QueuedRow(index, GroupKey(job.order.model, shape, len(row.prompt_embeds)), row)
-            for index, row in enumerate(parts.rows(request))
-        ]
-        self._engine.add(job, rows)
+    def _encode(self, job: Job, encode: Callable[[], list[QueuedRow]]) -> None:
+        self._engine.add(job, encode())
 
     # --- on the engine thread ---
 
@@ -200,12 +190,12 @@ class PictureService:
         """Pass on what a step did, and leave the work to the finishing thread."""
         _, height, width = outcome.key.latent_shape
         for seat in outcome.advanced:
-            self.backlog.advance(seat.job)
+            self.backlog.advance(seat.job, seat.request)
             seat.job.advance()
         for job, error in outcome.failed:
             self.lost(job, error)
         if outcome.advanced:
-            request = outcome.advanced[0].job.order.request
+            request = outcome.advanced[0].request
             self.backlog.measure(outcome.batch * request.height * request.width, seconds)
         self.meters.step(outcome.batch, f"{width}x{height}", seconds)
         for seat, latents in outcome.finished:
@@ -214,7 +204,7 @@ class PictureService:
             self._finishing.do(seat.job, partial(self._preview, seat, stage, shown))
 
     def lost(self, job: Job, error: SdoptError) -> None:
-        """Settle a job that the engine thread gave up."""
+        """Settle a job that some thread gave up."""
         self._settle(job, Failed(error))
 
     def stopped(self, error: SdoptError) -> None:
@@ -231,12 +221,14 @@ class PictureService:
 
     def _finish(self, seat: Seat, latents: FloatArray) -> None:
         job = seat.job
-        picture = finished_picture(job.claim.pipeline.result(), seat, latents, self.meters)
-        if finished := job.keep(seat.index, picture):
+        if not seat.last:
+            again = enlarged(seat, latents, self.meters)
+            self._encoding.do(job, partial(self._encode, job, partial(second_rows, seat, again)))
+        elif finished := job.keep(seat.index, finished_picture(seat, latents, self.meters)):
             self._settle(job, finished)
 
     def _preview(self, seat: Seat, stage: int, denoised: FloatArray) -> None:
-        seat.job.tell(preview(seat.job.claim.pipeline.result(), seat, stage, denoised))
+        seat.job.tell(preview(seat, stage, denoised, self.meters))
 
     # --- on any thread ---
 
@@ -244,9 +236,6 @@ class PictureService:
         if self._draining.is_set():
             self.meters.rejected.labels("shutting_down").inc()
             raise ShuttingDownError
-
-    def _give_up(self, job: Job, error: SdoptError) -> None:
-        self._settle(job, Failed(error))
 
     def _settle(self, job: Job, event: Finished | Failed) -> bool:
         self.backlog.remove(job)

@@ -149,8 +149,8 @@ def test_a_plot(cli: Cli, capsys: Shown, tmp_path: Path, name: str) -> None:
         ),
         (
             ["heun", "--s-churn", 4],
-            "Error: churn=Churn(s_churn=4.0, s_tmin=0.0, s_tmax=inf, s_noise=1.0) is not allowed. "
-            "churn is None for heun. It has an effect for euler alone.\n",
+            "Error: s_churn=4.0 is not allowed. "
+            "s_churn is 0 for heun. It has an effect for euler alone.\n",
         ),
         (
             ["euler", "--plot", "plan.jpeg"],

@@ -11,7 +11,7 @@ from sdopt.errors import EngineExecutionError, NonFiniteError
 from sdopt.runtime.loop import DenoisingLoop
 from sdopt.runtime.ports import Array, Call
 from sdopt.runtime.row import RowRequest
-from sdopt.serve.batcher import Batcher, GroupKey, Outcome, QueuedRow
+from sdopt.serve.batcher import Batcher, GroupKey, Outcome, QueuedRow, Seat
 from sdopt.serve.job import Event, Job, Order
 from tests.runtime.test_loop import make_request
 from tests.runtime.toy_unet import ToyUNet
@@ -48,7 +48,7 @@ class Bench:
         )
         job = Job(order, events.append)
         key = GroupKey("toy", shape, 3)
-        self.batcher.add(job, [QueuedRow(i, key, row) for i, row in enumerate(rows)])
+        self.batcher.add(job, [QueuedRow(Seat(job, i), key, row) for i, row in enumerate(rows)])
         return job
 
     def step(self) -> Outcome:

@@ -25,7 +25,7 @@ from sdopt.errors import (
     UnknownNameError,
 )
 from sdopt.pipeline import Pipeline
-from sdopt.serve.job import Failed, Finished, Order, Preview, Progress, Queued
+from sdopt.serve.job import Failed, Finished, Order, Preview, Progress, Queued, row_cost
 from sdopt.serve.limits import Limits
 from sdopt.serve.service import PictureService
 from sdopt.serve.warm_up import warm_up
@@ -126,6 +126,38 @@ def test_events_come_in_order_and_the_picture_says_how_to_make_it_again(
     assert timings.total_s == pytest.approx(timings.queue_s + timings.run_s)
 
 
+def test_two_passes_go_through_the_same_loops(
+    serve: Serve, pipeline: Pipeline, shapes: Pipeline
+) -> None:
+    service = serve(max_rows=3)
+    options = [
+        {"seed": 1, "hr_scale": 1.5, "num_images_per_prompt": 2},
+        {"seed": 2, "hr_scale": 2, "hr_upscaler": "lanczos", "hr_second_pass_steps": 2},
+        {"seed": 3, "width": 96, "height": 96},  # of the first one's second size
+        {"seed": 4, "hr_scale": 1.5, "guidance_scale": 1.0, "subseed": 9, "subseed_strength": 0.3},
+    ]
+    ears = [Ear() for _ in options]
+    for given, ear in zip(options, ears, strict=True):
+        service.submit(replace(order(pipeline, **given), partial_images=3), ear.hear)
+    for given, ear in zip(options, ears, strict=True):
+        finished = ear.end()
+        assert isinstance(finished, Finished), finished
+        request = order(pipeline, **given).request
+        alone = shapes.start(request).result.images
+        ours = [pixels(picture.data) for picture in finished.pictures]
+        assert ours == [image.tobytes() for image in alone]
+        progress = [event for event in ear.events if isinstance(event, Progress)]
+        assert progress[-1].completed == progress[-1].total == len(progress)
+        previews = [event for event in ear.events if isinstance(event, Preview)]
+        assert len(previews) == min(3, request.evaluations - 1) * request.num_images
+        sizes = {Image.open(BytesIO(preview.png)).size for preview in previews}
+        assert sizes == {alone[0].size}
+    settings = dict(finished.pictures[0].settings)
+    del settings["concepts"], settings["model"]
+    assert shapes(**settings).images[0].tobytes() == ours[0]  # type: ignore[arg-type]
+    assert service.backlog.seconds == 0
+
+
 def test_a_late_short_order_overtakes_long_ones(serve: Serve, pipeline: Pipeline) -> None:
     service = serve(max_rows=4)
     done: list[str] = []
@@ -197,7 +229,7 @@ def test_a_full_queue_refuses(serve: Serve, pipeline: Pipeline) -> None:
 def test_too_much_work_refuses_with_the_time_it_takes(serve: Serve, pipeline: Pipeline) -> None:
     service = serve(max_backlog_s=100.0)
     small = order(pipeline)
-    service.backlog.measure(small.row_cost, 1.0)  # a row takes a second at each evaluation
+    service.backlog.measure(row_cost(small.request), 1.0)  # a row takes a second at each evaluation
     ear, more = Ear(), Ear()
     with held(service):
         service.submit(order(pipeline, num_inference_steps=60), ear.hear)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sdopt.errors import InvalidValueError
+from sdopt.runtime.schedulers.churn import Churn
 from sdopt.runtime.schedulers.config import SchedulerConfig
 from sdopt.runtime.schedulers.options import PlanOptions
 from sdopt.runtime.schedulers.registry import SCHEDULERS
@@ -29,9 +30,10 @@ def refuse_what_has_no_effect(spec: SchedulerSpec, options: PlanOptions) -> None
         value = getattr(options, name)
         if value and name not in spec.honours:
             users = _listed([row.name for row in SCHEDULERS if name in row.honours])
-            raise InvalidValueError(
-                name, value, f"{neutral} for {spec.name}", f"It has an effect for {users} alone"
-            )
+            hint = f"It has an effect for {users} alone"
+            if isinstance(value, Churn):  # callers say it number by number
+                raise InvalidValueError("s_churn", value.s_churn, f"0 for {spec.name}", hint)
+            raise InvalidValueError(name, value, f"{neutral} for {spec.name}", hint)
 
 
 def refuse_contradictions(config: SchedulerConfig, options: PlanOptions) -> None:

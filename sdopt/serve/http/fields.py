@@ -20,12 +20,14 @@ class Field:
         verdict: What becomes of it.
         note: For people.
         neutral: Values of a refused field that ask for nothing, and are therefore let pass.
+        only_with: The field without which it asks for nothing, whatever its value.
     """
 
     name: str
     verdict: Verdict
     note: str
     neutral: tuple[object, ...] = ()
+    only_with: str | None = None
 
 
 class UnknownFieldError(RequestError):
@@ -48,6 +50,8 @@ def refuse_the_unsupported(sent: Mapping[str, object], table: Sequence[Field]) -
         if name not in fields:
             raise UnknownFieldError(name, tuple(fields))
         field = fields[name]
+        if field.only_with is not None and not sent.get(field.only_with):
+            continue
         if field.verdict == "refused" and value is not None and not _is_one_of(value, field):
             allowed = " or ".join(map(repr, field.neutral)) or "not supported by this server"
             raise InvalidValueError(name, _short(value), allowed, field.note)
@@ -71,5 +75,7 @@ def markdown_table(table: Sequence[Field]) -> str:
     for field in table:
         neutral = ", ".join(f"`{value!r}`" for value in field.neutral)
         passed = f" Let pass: {neutral}." if neutral else ""
+        if field.only_with is not None:
+            passed += f" No effect without {field.only_with}."
         lines.append(f"| `{field.name}` | {field.verdict} | {field.note}{passed} |")
     return "\n".join(lines) + "\n"

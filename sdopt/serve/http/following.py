@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from starlette.requests import Request
@@ -73,14 +73,19 @@ class Following:
             watcher.cancel()
             self._service.cancel(self.job)
 
-    async def finished(self) -> Finished:
+    async def finished(self, hear: Callable[[Event], None] | None = None) -> Finished:
         """Return the pictures.
+
+        Args:
+            hear: Told of every event on the way.
 
         Raises:
             SdoptError: Why there are none.
         """
         async with contextlib.aclosing(self.events()) as events:
             async for event in events:
+                if hear is not None:
+                    hear(event)
                 if isinstance(event, Finished):
                     return event
                 if isinstance(event, Failed):

@@ -17,7 +17,7 @@ from sdopt.errors import QueueTimeoutError
 from sdopt.pipeline import Pipeline
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.request_options import RequestOptions
-from sdopt.serve.job import Job
+from sdopt.serve.http.webui_options import WebUiState
 from sdopt.serve.service import PictureService
 
 Found = TypeVar("Found")
@@ -30,12 +30,12 @@ class State:
     Attributes:
         service: Makes the pictures.
         started_s: Unix time.
-        web_ui_jobs: Those of the AUTOMATIC1111 API, which speaks of "the" running job.
+        web_ui: What the AUTOMATIC1111 API keeps between requests.
     """
 
     service: PictureService
     started_s: int = field(default_factory=lambda: int(time.time()))
-    web_ui_jobs: list[Job] = field(default_factory=list)
+    web_ui: WebUiState = field(default_factory=WebUiState)
     _checking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
     @property

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
 from sdopt.serve.http.following import follow
 from sdopt.serve.http.state import State, state_of
 from sdopt.serve.http.uploads import decode_base64, open_upload
-from sdopt.serve.http.webui_requests import Img2ImgRequest, PngInfoRequest, Txt2ImgRequest
+from sdopt.serve.http.webui_img2img import Img2ImgRequest
+from sdopt.serve.http.webui_requests import PngInfoRequest, WebUiRequest
+from sdopt.serve.http.webui_txt2img import Txt2ImgRequest
 from sdopt.serve.infotext import infotext
 from sdopt.serve.job import Finished, Job
 
@@ -32,13 +34,14 @@ async def img2img(body: Img2ImgRequest, request: Request, state: _State) -> dict
     return await _made(body, request, state)
 
 
-async def _made(body: Txt2ImgRequest, request: Request, state: State) -> dict[str, object]:
+async def _made(body: WebUiRequest, request: Request, state: State) -> dict[str, object]:
     following = await follow(body, request, state)
-    state.web_ui_jobs.append(following.job)
+    job, web_ui = following.job, state.web_ui
+    web_ui.previews[job] = None
     try:
-        finished = await following.finished()
+        finished = await following.finished(partial(web_ui.hear, job))
     finally:
-        state.web_ui_jobs.remove(following.job)
+        del web_ui.previews[job]
     images = [base64.b64encode(picture.data).decode() for picture in finished.pictures]
     return {
         "images": [] if body.send_images is False else images,
@@ -57,17 +60,19 @@ async def png_info(body: PngInfoRequest, state: _State) -> dict[str, object]:
 
 
 @router.get("/progress")
-async def progress(state: _State) -> dict[str, object]:
-    """Say how far the oldest job of this API is."""
-    job = state.web_ui_jobs[0] if state.web_ui_jobs else None
+async def progress(state: _State, skip_current_image: bool = False) -> dict[str, object]:
+    """Say how far the oldest job of this API is, with its newest preview."""
+    previews = state.web_ui.previews
+    job = state.web_ui.running
     total = job.order.evaluations if job else 0
     done = job.completed if job else 0
     seconds = state.service.backlog.seconds if job else 0.0
+    png = None if job is None or skip_current_image else previews[job]
     return {
         "progress": done / total if total else 0.0,
         "eta_relative": seconds,
-        "state": _progress_state(job, len(state.web_ui_jobs)),
-        "current_image": None,
+        "state": _progress_state(job, len(previews)),
+        "current_image": None if png is None else base64.b64encode(png).decode(),
         "textinfo": None,
     }
 
@@ -88,8 +93,28 @@ def _progress_state(job: Job | None, jobs: int) -> dict[str, object]:
 @router.post("/skip")
 async def interrupt(state: _State) -> dict[str, object]:
     """Cancel the oldest job of this API; its sender is told so."""
-    if state.web_ui_jobs:
-        state.service.cancel(state.web_ui_jobs[0])
+    if (job := state.web_ui.running) is not None:
+        state.service.cancel(job)
+    return {}
+
+
+@router.get("/options")
+async def options(state: _State) -> dict[str, object]:
+    """Return the options that mean something here."""
+    options = state.web_ui.options
+    return {
+        "sd_model_checkpoint": options.model or state.default_model,
+        "CLIP_stop_at_last_layers": options.clip_skip + 1,
+    }
+
+
+@router.post("/options")
+async def set_options(settings: dict[str, Any], state: _State) -> dict[str, object]:
+    """Choose what later requests of this API mean where they do not say."""
+    chosen = state.web_ui.options.replaced(settings)
+    if chosen.model is not None:
+        state.service.models.source(chosen.model)
+    state.web_ui.options = chosen
     return {}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sdopt.serve.http.fields import Field
 
-_HIRES = "There is no second pass."
-_ONLY = "Euler's churn is not supported."
+_SAME = "Both passes have the same."
 
 _ASKED = (
     Field("prompt", "honoured", "With weights and BREAK, see prompts.md."),
@@ -28,22 +27,22 @@ _ASKED = (
         "sd_model_checkpoint and CLIP_stop_at_last_layers; any other setting is refused.",
     ),
     Field("override_settings_restore_afterwards", "no effect", "They hold for one request."),
+    Field("subseed", "honoured", "With subseed_strength: the noise to go to. -1 draws one."),
+    Field("subseed_strength", "honoured", "0 to 1: how far; all pictures then share the seed."),
+    Field("s_churn", "honoured", "For the sampler `euler`; refused above 0 with any other."),
+    Field("s_tmin", "honoured", "With s_churn."),
+    Field("s_tmax", "honoured", "With s_churn; 0 is no limit."),
+    Field("s_noise", "honoured", "With s_churn; without it only 1 passes."),
 )
 _REST = (
     Field("do_not_save_samples", "no effect", "Nothing is ever written to the server's disk."),
     Field("do_not_save_grid", "no effect", "Nothing is ever written to the server's disk."),
     Field("force_task_id", "no effect", "Jobs are named by the server."),
     Field("styles", "refused", "Write the style into the prompt.", ([],)),
-    Field("subseed", "no effect", "Belongs to subseed_strength, which is refused."),
-    Field("subseed_strength", "refused", "Pictures have one seed.", (0,)),
     Field("seed_resize_from_h", "refused", "Pictures have one size.", (0, -1)),
     Field("seed_resize_from_w", "refused", "Pictures have one size.", (0, -1)),
     Field("restore_faces", "refused", "There is no face restoration.", (False,)),
     Field("tiling", "refused", "Tiling is not supported.", (False,)),
-    Field("s_churn", "refused", _ONLY, (0,)),
-    Field("s_tmin", "no effect", "Belongs to s_churn, which is refused."),
-    Field("s_tmax", "no effect", "Belongs to s_churn, which is refused."),
-    Field("s_noise", "refused", _ONLY, (1,)),
     Field("script_name", "refused", "There are no scripts.", ("",)),
     Field("script_args", "refused", "There are no scripts.", ([],)),
     Field("alwayson_scripts", "refused", "There are no scripts.", ({},)),
@@ -57,20 +56,20 @@ _REST = (
 
 TXT2IMG_FIELDS = (
     *_ASKED,
-    Field("denoising_strength", "no effect", "Without a first picture it means nothing."),
-    Field("hr_scale", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_upscaler", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_second_pass_steps", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_resize_x", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_resize_y", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_checkpoint_name", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_sampler_name", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_scheduler", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_prompt", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("hr_negative_prompt", "no effect", "Belongs to enable_hr, which is refused."),
-    Field("enable_hr", "refused", _HIRES, (False,)),
-    Field("firstphase_width", "refused", _HIRES, (0,)),
-    Field("firstphase_height", "refused", _HIRES, (0,)),
+    Field("enable_hr", "honoured", "A larger picture from the first one, see images.md."),
+    Field("hr_scale", "honoured", "With enable_hr. Default 2."),
+    Field("hr_upscaler", "honoured", "With enable_hr: a latent one, Lanczos or Nearest."),
+    Field("hr_second_pass_steps", "honoured", "With enable_hr; 0 is as many as steps."),
+    Field("denoising_strength", "honoured", "With enable_hr. Default 0.75."),
+    Field("hr_resize_x", "refused", "Say hr_scale.", (0,), "enable_hr"),
+    Field("hr_resize_y", "refused", "Say hr_scale.", (0,), "enable_hr"),
+    Field("hr_checkpoint_name", "refused", _SAME, ("", "Use same checkpoint"), "enable_hr"),
+    Field("hr_sampler_name", "refused", _SAME, ("", "Use same sampler"), "enable_hr"),
+    Field("hr_scheduler", "refused", _SAME, ("", "Use same scheduler"), "enable_hr"),
+    Field("hr_prompt", "refused", _SAME, ("",), "enable_hr"),
+    Field("hr_negative_prompt", "refused", _SAME, ("",), "enable_hr"),
+    Field("firstphase_width", "refused", "width and hr_scale say it.", (0,)),
+    Field("firstphase_height", "refused", "height and hr_scale say it.", (0,)),
     *_REST,
 )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from sdopt.engines.memory import available_bytes
+from sdopt.runtime.enlarging import PICTURE_UPSCALERS
+from sdopt.runtime.latent_upscale import LATENT_UPSCALERS
 from sdopt.serve.http.state import State, state_of
 from sdopt.serve.http.webui_requests import FACTS, SPACINGS
 
@@ -40,12 +44,6 @@ async def sd_models(state: _State) -> list[dict[str, object]]:
     ]
 
 
-@router.get("/options")
-async def options(state: _State) -> dict[str, object]:
-    """Return the settings that mean something here."""
-    return {"sd_model_checkpoint": state.default_model, "CLIP_stop_at_last_layers": 1}
-
-
 @router.get("/cmd-flags")
 async def cmd_flags() -> dict[str, object]:
     """Return nothing: there are no such flags."""
@@ -58,8 +56,36 @@ async def scripts() -> dict[str, list[str]]:
     return {"txt2img": [], "img2img": []}
 
 
-@router.get("/script-info")
 @router.get("/upscalers")
+async def upscalers() -> list[dict[str, object]]:
+    """List what enlarges pictures between two passes."""
+    return [
+        {"name": name.capitalize(), "model_name": None, "model_path": None, "scale": None}
+        for name in PICTURE_UPSCALERS
+    ]
+
+
+@router.get("/latent-upscale-modes")
+async def latent_upscale_modes() -> list[dict[str, str]]:
+    """List what enlarges latents between two passes, as the web UI writes their names."""
+    return [{"name": _latent_title(name)} for name in LATENT_UPSCALERS]
+
+
+@router.get("/memory")
+async def memory() -> dict[str, object]:
+    """Return how much memory there is, in bytes; of GPUs nothing is known here."""
+    free, total = available_bytes(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ram = {"free": free, "used": total - free, "total": total}
+    return {"ram": ram, "cuda": {"error": "not measured"}}
+
+
+def _latent_title(name: str) -> str:
+    """Turn ``latent_bicubic_antialiased`` into ``Latent (bicubic antialiased)``."""
+    mode = name.removeprefix("latent").strip("_").replace("_exact", "-exact").replace("_", " ")
+    return f"Latent ({mode})" if mode else "Latent"
+
+
+@router.get("/script-info")
 @router.get("/sd-vae")
 @router.get("/loras")
 async def nothing() -> list[object]:

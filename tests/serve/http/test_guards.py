@@ -6,18 +6,22 @@ import base64
 import http.client
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from sdopt.pipeline import Pipeline
 from sdopt.serve.http.bodies import BodyLimits
 from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import JsonLines
 from sdopt.serve.limits import Limits
+from sdopt.serve.meters import Meters
 from sdopt.serve.service import PictureService
+from tests.conftest import ROOT
 from tests.serve.conftest import Running, run_server
 
 PATH = "/v1/images/generations"
@@ -137,6 +141,17 @@ def test_requests_are_named_counted_and_logged(
     assert line["message"] == "GET /v1/models 200"
     assert line["request_id"] == "mine-1"
     assert line["ms"] > 0
+
+
+def test_the_documents_name_every_meter() -> None:
+    page = (ROOT / "docs" / "serving.md").read_text()
+    told = re.findall(r"^\| `(sdopt_\w+)(?:\{(.*)\})?` ", page, re.MULTILINE)
+    meters = [meter for meter in vars(Meters()).values() if isinstance(meter, MetricWrapperBase)]
+    served = {
+        meter._name + ("_total" if meter._type == "counter" else ""): ",".join(meter._labelnames)
+        for meter in meters
+    }
+    assert dict(told) == served
 
 
 def test_the_docs_load_nothing_from_elsewhere(server: Running) -> None:

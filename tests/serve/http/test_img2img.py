@@ -15,7 +15,7 @@ from sdopt.pipeline import Pipeline
 from sdopt.serve.http.fields import markdown_table
 from sdopt.serve.http.uploads import filled_from_around
 from sdopt.serve.http.webui_fields import IMG2IMG_FIELDS
-from sdopt.serve.http.webui_requests import Img2ImgRequest
+from sdopt.serve.http.webui_img2img import Img2ImgRequest
 from tests.conftest import ROOT
 from tests.serve.conftest import Running
 from tests.serve.http.pictures import bad_files, base64_of, drawn, file_of, half_mask
