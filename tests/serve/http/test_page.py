@@ -153,10 +153,14 @@ def test_errors_are_told_in_words(
     shoot(page, "error")
 
 
-def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
+def test_a_phone_needs_no_sideways_scrolling_and_shows_what_goes_on(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
-    fill(page, prompt="a star", num_inference_steps=2)
+    fill(page, prompt="a star", num_inference_steps=40)
     page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#status")).to_contain_text("of 40")
+    expect(page.locator("#status")).to_be_in_viewport()
+    expect(page.locator("#previews img")).to_have_attribute("alt", "Preview 2")
+    shoot(page, "phone generating")
     expect(page.locator("#pictures figure")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     shoot(page, "phone")
