@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
+import itertools
 import json
 import logging
 import re
+import select
+import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -93,6 +98,41 @@ def test_a_large_body_is_refused(locked: Running, chunked: bool) -> None:
     )  # fmt: skip
     assert status == 413
     assert answer["error"]["message"] == "The body is larger than 5000 bytes, and may not be."
+
+
+def pour(running: Running, path: str, *, chunked: bool) -> int:
+    """Send 100 MB, or as much as is taken, and return the status that comes back."""
+    size, piece = 100_000_000, b"x" * 500_000
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    parts = itertools.chain([form], itertools.repeat(piece, size // len(piece)))
+    address = urlsplit(running.url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), 30) as to:
+        kind = "multipart/form-data; boundary=b" if path.endswith("edits") else "application/json"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{length}\r\n\r\n"
+        )
+        to.sendall(head.encode())
+        with contextlib.suppress(ConnectionError):  # the server need not listen to the end
+            for part in parts:
+                if select.select([to], [], [], 0)[0]:
+                    break
+                to.sendall(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
+        return int(to.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(PATH, 413), ("/v1/images/edits", 413), ("/sdapi/v1/img2img", 413), ("/v1/nothing", 404)],
+)
+def test_a_hundred_megabytes_are_neither_read_nor_kept(
+    server: Running, path: str, status: int, chunked: bool
+) -> None:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    assert pour(server, path, chunked=chunked) in (status, 413)
+    assert process.memory_info().rss - before < 60_000_000  # a picture's body may have 20 MB
 
 
 @pytest.mark.parametrize(
