@@ -1,8 +1,9 @@
-"""Write the README's tables from the records, or say that they differ.
+"""Write the tables of the documents from the records, or say that they differ.
 
-    python benchmarks/readme.py [--check]
+    python -m benchmarks.readme [--check]
 
-A table stands between `<!-- records: NAME -->` and `<!-- end -->`; a test runs the check.
+A table stands between `<!-- records: NAME -->` and `<!-- end -->`, where NAME may be several with
+plus signs between, whose rows become one table; a test runs the check.
 """
 
 from __future__ import annotations
@@ -12,26 +13,29 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
 
+from benchmarks.repeatability import RepeatabilityRecord
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.compare_text import compare_rows
 from sdopt.bench.quality_record import QualityRecord
 from sdopt.bench.record import read_record
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 RECORDS = ROOT / "benchmarks" / "records"
 BLOCK = re.compile(r"(<!-- records: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
     """Write, or check."""
-    text = README.read_text(encoding="utf-8")
-    fresh = written(text)
-    if "--check" in sys.argv:
-        sys.exit("README.md differs: run benchmarks/readme.py" if fresh != text else 0)
-    README.write_text(fresh, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fresh = written(text)
+        if "--check" not in sys.argv:
+            page.write_text(fresh, encoding="utf-8")
+        elif fresh != text:
+            sys.exit(f"{page.name} differs: run python -m benchmarks.readme")
 
 
 def written(text: str) -> str:
@@ -40,16 +44,16 @@ def written(text: str) -> str:
 
 
 def block(name: str) -> list[str]:
-    """Return the lines of a table, which is named after its record."""
-    path = RECORDS / f"{name}.json"
-    return MAKERS[name.partition("_")[0]](path)
+    """Return the lines of a table, which is named after its record or records."""
+    paths = [RECORDS / f"{each}.json" for each in name.split("+")]
+    return MAKERS[name.partition("_")[0]](*paths)
 
 
 def export(path: Path) -> list[str]:
     """Lay out an export beside Optimum's."""
     record = json.loads(path.read_text(encoding="utf-8"))
     ratio = record["ratios"]["sdopt / optimum"]
-    seconds = {side: _median(runs, "seconds") for side, runs in record["runs"].items()}
+    seconds = {side: median(r["seconds"] for r in runs) for side, runs in record["runs"].items()}
     memory = record["largest_process_gb"]
     return markdown(
         ("export of the whole checkpoint, checks included", "time", "largest process"),
@@ -76,12 +80,17 @@ def image(path: Path) -> list[str]:
     return markdown((record["what"], "time", "peak memory", "import"), rows)
 
 
-def compare(path: Path) -> list[str]:
-    """Lay out sdopt beside its peers."""
-    record = read_record(CompareRecord, path)
+def compare(*paths: Path) -> list[str]:
+    """Lay out sdopt beside its peers; a side of several records is shown from the first."""
+    record, *others = (read_record(CompareRecord, path) for path in paths)
+    for other in others:
+        same = ("case", "reference", "pictures_against", "checkpoint")
+        assert all(getattr(other, name) == getattr(record, name) for name in same)
+    found = {row[0]: row for each in (*others[::-1], record) for row in compare_rows(each)}
+    order = dict.fromkeys(side.name for each in (record, *others) for side in each.sides)
     rows = [
         (name, seconds, _times(times, low, high), psnr, f"{gigabytes} GB")
-        for name, seconds, times, low, high, psnr, _, gigabytes in compare_rows(record)
+        for name, seconds, times, low, high, psnr, _, gigabytes in map(found.__getitem__, order)
     ]
     case = record.case
     work = f"{case.width}×{case.height}, {case.num_inference_steps} steps, batch {case.batch}"
@@ -102,11 +111,39 @@ def quality(path: Path) -> list[str]:
     return markdown((record.prompts, *(f"{count} steps" for count in steps)), rows)
 
 
-MAKERS: dict[str, Callable[[Path], list[str]]] = {
+def repeat(path: Path) -> list[str]:
+    """Lay out how often a measurement lay where the one before said."""
+    record = read_record(RepeatabilityRecord, path)
+    figures, case, amount = record.figures(), record.case, record.amount
+    widths = figures["relative_half_widths"]
+    work = f"{case.width}×{case.height}, {case.num_inference_steps} steps"
+    each = f"{amount.processes} processes, {amount.runs} runs each"
+    return markdown(
+        (
+            f"{record.subject}, {work}; {each}",
+            "within the interval before",
+            "interval, median",
+            "found slower by 5 %",
+            "in no stage, at most",
+        ),
+        [
+            (
+                f"{figures['pairs'] + 1} measurements, one after the other",
+                f"{figures['within_the_interval_before']} of {figures['pairs']}",
+                f"± {100 * median(widths):.1f} %",
+                f"{figures['found_slower_by_more_than_5_percent']} of {figures['pairs']}",
+                f"{100 * figures['unaccounted']:.2f} %",
+            )
+        ],
+    )
+
+
+MAKERS: dict[str, Callable[..., list[str]]] = {
     "export": export,
     "image": image,
     "compare": compare,
     "quality": quality,
+    "repeatability": repeat,
 }
 
 
@@ -118,11 +155,6 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
 
 def _times(times: str, low: str, high: str) -> str:
     return f"{times} ({low} to {high})" if low not in ("", "-") else times
-
-
-def _median(runs: list[dict[str, Any]], name: str) -> float:
-    values = sorted(run[name] for run in runs)
-    return float((values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2)
 
 
 if __name__ == "__main__":

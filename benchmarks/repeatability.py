@@ -1,16 +1,17 @@
 """Measure the same thing again and again: does each measurement lie where the one before said?
 
-    python benchmarks/repeatability.py RECORD.json BUNDLE --size 64x64 --steps 4 [--again 20]
+    python -m benchmarks.repeatability RECORD.json BUNDLE --size 64x64 --steps 4 [--again 20]
 
 Each measurement is a whole `sdopt bench`, with processes of its own. At 95 % confidence one of
-twenty may fall outside.
+twenty may fall outside. A record that is there is continued up to --again, so that a machine can be
+borrowed for minutes at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -55,8 +56,9 @@ class RepeatabilityRecord:
             verdict(ratio(after, before), 0.05) == "slower" for before, after in pairwise(walls)
         ]
         return {
-            "within_the_interval_before": f"{sum(within)} of {len(within)}",
-            "found_slower_by_more_than_5_percent": f"{sum(slower)} of {len(slower)}",
+            "pairs": len(pairs),
+            "within_the_interval_before": sum(within),
+            "found_slower_by_more_than_5_percent": sum(slower),
             "estimates_s": [interval.estimate for interval in intervals if interval],
             "relative_half_widths": [interval.relative for interval in intervals if interval],
             "unaccounted": max(each.unaccounted for each in self.measurements),
@@ -76,6 +78,22 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--again", type=int, default=20)
     options = parser.parse_args()
+    plan = plan_of(options)
+    record = None
+    if options.record.is_file():
+        record = read_record(RepeatabilityRecord, options.record)
+        if (record.case, record.amount) != (plan.cases[0], plan.amount):
+            sys.exit(f"{options.record} is of another case or amount: name another file.")
+    while record is None or len(record.measurements) <= options.again:
+        record = continued(record, plan)
+        write_record(record, options.record)
+        last = repeatability(record.measurements[-1].walls_s)
+        print(len(record.measurements), last, flush=True)
+    print(read_record(RepeatabilityRecord, options.record).figures())
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Return what each measurement does."""
     (width, height), *_ = sizes(options.size)
     case = Case(
         height=height,
@@ -84,36 +102,38 @@ def main() -> None:
         num_inference_steps=options.steps,
         guidance_scale=options.guidance,
     )
-    amount = Amount(processes=options.processes, warmups=options.warmups, runs=options.runs)
-    plan = Plan(
+    return Plan(
         bundle=options.bundle,
         engine=options.engine,
         options=EngineOptions(),
         cases=[case],
-        amount=amount,
+        amount=Amount(processes=options.processes, warmups=options.warmups, runs=options.runs),
         command=[],
     )
-    here, made_at, measurements, last = environment(), now(), [], None
-    for number in range(options.again + 1):
-        last = measure(plan)
-        (found,) = last.cases
-        walls = tuple(tuple(process) for process in found.walls)
-        measurements.append(Measurement(walls_s=walls, unaccounted=round(found.unaccounted, 7)))
-        print(number, found.interval, flush=True)
-    assert last is not None
-    record = RepeatabilityRecord(
+
+
+def continued(before: RepeatabilityRecord | None, plan: Plan) -> RepeatabilityRecord:
+    """Measure once more, and add what came of it to a record."""
+    here, made_at = environment(), now()
+    made = measure(plan)
+    (found,) = made.cases
+    walls = tuple(tuple(process) for process in found.walls)
+    measurement = Measurement(walls_s=walls, unaccounted=round(found.unaccounted, 7))
+    if before is not None:
+        if before.subject != str(made.subject):
+            sys.exit(f"The record is of {before.subject}, and this is {made.subject}.")
+        return replace(before, measurements=(*before.measurements, measurement))
+    return RepeatabilityRecord(
         kind="repeatability",
         format_version=1,
         made_at=made_at,
-        command=("python", "benchmarks/repeatability.py", *sys.argv[1:]),
-        environment=here.of(last.environment.versions),
-        subject=str(last.subject),
-        case=case,
-        amount=amount,
-        measurements=tuple(measurements),
+        command=("python", "-m", "benchmarks.repeatability", *sys.argv[1:]),
+        environment=here.of(made.environment.versions),
+        subject=str(made.subject),
+        case=plan.cases[0],
+        amount=plan.amount,
+        measurements=(measurement,),
     )
-    write_record(record, options.record)
-    print(read_record(RepeatabilityRecord, options.record).figures())
 
 
 if __name__ == "__main__":

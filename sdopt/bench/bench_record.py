@@ -29,6 +29,8 @@ class Subject:
         precisions: What each component computed in.
         stored_engines: The name in the engine store, which is a digest of all that a built engine
             depends on, of each component; None where the engine is made anew at each load.
+        unet_clock: What timed each UNet call: the host's clock around it, or the device's own,
+            by events before and after what was submitted.
     """
 
     bundle: str
@@ -38,6 +40,7 @@ class Subject:
     device: str
     precisions: Mapping[str, str]
     stored_engines: Mapping[str, str | None]
+    unet_clock: Literal["host", "device"] = "host"
 
     def __str__(self) -> str:
         return f"{self.bundle} on {self.engine} {self.precisions['unet']} ({self.device})"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sdopt.bench.bench_record import BenchRecord, CaseSamples, Memory, Sample, Start, Subject
 from sdopt.bench.environment import Environment, device_bytes, environment
@@ -62,6 +62,7 @@ class _Process(NamedTuple):
     samples: list[list[Sample]]
     versions: Mapping[str, str]
     precisions: Mapping[str, str]
+    unet_clock: Literal["host", "device"]
 
 
 def measure(plan: Plan, report: Report = lambda _, __: None) -> BenchRecord:
@@ -145,6 +146,7 @@ def _process(side: Side, plan: Plan, amount: Amount, told: Callable[[], None]) -
         samples=[[_sample(picture) for picture in made[amount.warmups :]] for made in pictures],
         versions=process.start["versions"],
         precisions=first["precisions"],
+        unet_clock=first["unet_clock"],
     )
 
 
@@ -188,7 +190,7 @@ def _record(
         made_at=found.made_at,
         command=tuple(plan.command),
         environment=found.environment.of(first.versions),
-        subject=_subject(plan, found, first.precisions),
+        subject=_subject(plan, found, first),
         amount=plan.amount,
         first_start=first.start,
         starts=tuple(process.start for process in processes),
@@ -201,11 +203,12 @@ def _record(
     )
 
 
-def _subject(plan: Plan, found: _Found, precisions: Mapping[str, str]) -> Subject:
+def _subject(plan: Plan, found: _Found, first: _Process) -> Subject:
     bundle = found.bundle
     manifest = bundle.path / FILE_NAME
     keys = {
-        name: stored_key(found.engine, Model.of(bundle, name), plan.options) for name in precisions
+        name: stored_key(found.engine, Model.of(bundle, name), plan.options)
+        for name in first.precisions
     }
     return Subject(
         bundle=bundle.path.name,
@@ -213,6 +216,7 @@ def _subject(plan: Plan, found: _Found, precisions: Mapping[str, str]) -> Subjec
         family=bundle.manifest.family,
         engine=found.engine,
         device=plan.options.device,
-        precisions=dict(precisions),
+        precisions=dict(first.precisions),
         stored_engines={name: None if key is None else key.name for name, key in keys.items()},
+        unet_clock=first.unet_clock,
     )

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
-from sdopt.runtime.clock import EngineClock, Listener
+from sdopt.runtime.clock import EngineClock
+from sdopt.runtime.ports import Mark
 
 STAGES = {
     "request": "checks of the request, and compiling the scheduler's plan",
@@ -67,11 +67,16 @@ class Span:
 
 
 class Timeline:
-    """Collects spans, of engine calls and of blocks."""
+    """Collects spans of engine calls and of blocks, and the marks of calls on a device.
+
+    Attributes:
+        spans: By the host's clock, in the order of their ends.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self.spans: list[Span] = []
+        self._marks: dict[str, list[tuple[Mark, Mark]]] = {}
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
@@ -84,25 +89,44 @@ class Timeline:
     def listening(self, clocks: Mapping[str, EngineClock]) -> Iterator[None]:
         """Stamp every engine call within a block."""
         for name, clock in clocks.items():
-            clock.listener = self._listener(name)
+            clock.listener = _Listener(name, self.spans, self._marks.setdefault(name, []))
         try:
             yield
         finally:
             for clock in clocks.values():
                 clock.listener = None
 
-    def _listener(self, name: str) -> Listener:
-        return partial(self._add, name)
+    def device_calls(self, name: str) -> tuple[float, ...]:
+        """Wait for a network's calls on a device, and return how long each took there, in seconds.
 
-    def _add(self, name: str, begin_s: float, end_s: float, waiting: bool) -> None:
-        self.spans.append(Span(name, begin_s, end_s, waiting))
+        Empty for a network whose calls the host waits for itself.
+        """
+        return tuple(end.seconds_since(begin) for begin, end in self._marks.get(name, ()))
 
 
-def stage_seconds(spans: Sequence[Span]) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Writes down a network's calls. See :class:`sdopt.runtime.clock.Listener`."""
+
+    name: str
+    spans: list[Span]
+    marks: list[tuple[Mark, Mark]]
+
+    def ran(self, begin_s: float, end_s: float, waiting: bool) -> None:
+        self.spans.append(Span(self.name, begin_s, end_s, waiting))
+
+    def submitted(self, begin: Mark, end: Mark) -> None:
+        self.marks.append((begin, end))
+
+
+def stage_seconds(spans: Sequence[Span], calls: Sequence[float] = ()) -> dict[str, float]:
     """Sum spans, and the gaps between them, up by stage.
 
     Args:
         spans: Of one request, in the order of time.
+        calls: How long each UNet call took on a device, in seconds. There the host waits for one
+            call while the next one is submitted, so its own clock knows their sum alone: this says
+            which share the first one has.
 
     Returns:
         Seconds by name in :data:`STAGES`, for all that occurred.
@@ -118,16 +142,18 @@ def stage_seconds(spans: Sequence[Span]) -> dict[str, float]:
     for span in spans:
         if span.name != "unet":
             add(span.name, span.seconds)
-    for number, call_s in enumerate(unet_calls(spans)):
-        add("unet_rest" if number else "unet_first", call_s)
+    by_host = unet_calls(spans)
+    scale = sum(by_host) / sum(calls) if calls else 1.0
+    for number, call_s in enumerate(calls or by_host):
+        add("unet_rest" if number else "unet_first", call_s * scale)
     return {stage: seconds[stage] for stage in STAGES if stage in seconds}
 
 
 def unet_calls(spans: Sequence[Span]) -> tuple[float, ...]:
-    """Return the duration of each UNet call, in seconds.
+    """Return the duration of each UNet call by the host's clock, in seconds.
 
-    A device returns from a call at once, and is waited for later: a call's duration is its own
-    span and the waits up to the next call.
+    A device returns from a call at once, and is waited for later: the waits up to the next call
+    count to it.
     """
     calls: list[float] = []
     for span in spans:

@@ -55,7 +55,8 @@ def measured_picture(pipeline: Pipeline, ask: Mapping[str, Any]) -> Figures:
             to, after the timed region.
 
     Returns:
-        ``wall_s``, ``stages_s``, ``unet_calls_s``, and ``precisions`` by component.
+        ``wall_s``, ``stages_s``, ``unet_calls_s``, ``unet_clock`` (whose they are), and
+        ``precisions`` by component.
     """
     from sdopt.bench.timeline import Timeline, stage_seconds, unet_calls
 
@@ -66,10 +67,12 @@ def measured_picture(pipeline: Pipeline, ask: Mapping[str, Any]) -> Figures:
         wall_s = time.perf_counter() - begin
     if ask.get("keep"):
         Path(ask["keep"]).write_bytes(files[0])
+    on_device = timeline.device_calls("unet")
     return {
         "wall_s": wall_s,
-        "stages_s": stage_seconds(timeline.spans),
-        "unet_calls_s": unet_calls(timeline.spans),
+        "stages_s": stage_seconds(timeline.spans, on_device),
+        "unet_calls_s": on_device or unet_calls(timeline.spans),
+        "unet_clock": "device" if on_device else "host",
         "precisions": pipeline.precisions,
     }
 

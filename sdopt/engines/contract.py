@@ -48,6 +48,18 @@ class Reading(Protocol):
         ...
 
 
+class Mark(Protocol):
+    """A place among what was submitted to a device, with the time at which the device passed it."""
+
+    def seconds_since(self, earlier: Any) -> float:
+        """Wait for this place, and return how long the device took from an earlier one to it.
+
+        Args:
+            earlier: A mark of the same device.
+        """
+        ...
+
+
 class Call(Protocol):
     """A run of an engine on buffers that were bound once.
 
@@ -157,4 +169,8 @@ class Device(Protocol):
             call: Makes engine calls on bound buffers, and copies between buffers. It has run
                 before, and submits the same each time. It does not run now.
         """
+        ...
+
+    def mark(self) -> Mark:
+        """Mark the place behind everything that was submitted so far, to time what lies between."""
         ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +21,17 @@ class HostReading:
     def array(self) -> Array:
         """Return the copy."""
         return self._copy
+
+
+@dataclass(frozen=True, slots=True)
+class HostMark:
+    """A moment."""
+
+    _at_s: float = field(default_factory=time.perf_counter)
+
+    def seconds_since(self, earlier: HostMark) -> float:
+        """Return the time between two moments."""
+        return self._at_s - earlier._at_s
 
 
 class HostDevice:
@@ -56,6 +68,10 @@ class HostDevice:
     def capture(self, call: Call) -> Call:
         """Return ``call`` itself: a host call has no launches to save."""
         return call
+
+    def mark(self) -> HostMark:
+        """Mark this moment."""
+        return HostMark()
 
 
 HOST = HostDevice()

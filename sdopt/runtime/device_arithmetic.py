@@ -87,7 +87,7 @@ class DeviceArithmetic:
     def _submit(self, batch: int) -> None:
         """Run the step of a batch size: the first time as it is, then as it was captured."""
         step = self._steps.get(batch) or self._bind(batch)
-        self._clock.run(step)
+        self._clock.submit(step, self._device)
         if batch not in self._steps:
             self._steps[batch] = self._device.capture(step)
 

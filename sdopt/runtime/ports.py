@@ -45,6 +45,14 @@ class Reading(Protocol):
         ...
 
 
+class Mark(Protocol):
+    """A place among what was submitted to a device."""
+
+    def seconds_since(self, earlier: Any) -> float:
+        """Wait for this place, and return how long the device took from an earlier mark to it."""
+        ...
+
+
 class Call(Protocol):
     """Runs on buffers that were bound once."""
 
@@ -78,6 +86,10 @@ class Device(Protocol):
 
     def capture(self, call: Call) -> Call:
         """Return a call that replays one that has run, with less overhead where it can."""
+        ...
+
+    def mark(self) -> Mark:
+        """Mark the place behind everything that was submitted so far."""
         ...
 
 

@@ -55,6 +55,7 @@ def test_a_record_says_what_was_measured_and_where(measured: tuple[Path, str]) -
     assert (subject.bundle, subject.engine, subject.device) == ("shapes", "onnxruntime", "cpu")
     assert subject.precisions == dict.fromkeys(("text_encoder", "unet", "vae_decoder"), "fp32")
     assert len(subject.bundle_sha256) == 64
+    assert subject.unet_clock == "host"
     assert processor.cores >= 1
     assert record.environment.versions["sdopt"] == sdopt.__version__
     assert record.command[:3] == ("sdopt", "bench", "shapes")

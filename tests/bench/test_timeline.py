@@ -60,6 +60,20 @@ def test_a_wait_belongs_to_the_call_before() -> None:
     assert sum(stages.values()) == 7.0
 
 
+def test_a_device_says_which_share_the_first_call_has() -> None:
+    """The host knows the sum of the calls, the device what each took."""
+    spans = [Span("request", 0, 1), Span("unet", 1, 2), Span("unet", 2, 9, waiting=True)]
+    spans.append(Span("vae_decoder", 9, 10))
+    stages = stage_seconds(spans, [3.0, 0.5, 0.5])
+    assert stages == {
+        "request": 1,
+        "unet_first": 6,
+        "unet_rest": 2,
+        "scheduler": 0,
+        "vae_decoder": 1,
+    }
+
+
 @pytest.mark.parametrize("lost", ["vae_decoder", "png"])
 def test_a_lost_stage_shows_in_the_sum(lost: str) -> None:
     """A gap that no stage explains is not given to one that happens to lie beside it."""
@@ -82,6 +96,39 @@ def test_engine_calls_are_stamped_while_it_listens() -> None:
     assert [span.name for span in timeline.spans] == ["unet", "vae_decoder"]
     assert all(span.seconds >= 0 for span in timeline.spans)
     assert clocks["unet"].seconds > timeline.spans[0].seconds
+
+
+class Tick:
+    """A mark of a device whose clock the test sets."""
+
+    def __init__(self, at_s: float) -> None:
+        self.at_s = at_s
+
+    def seconds_since(self, earlier: Tick) -> float:
+        return self.at_s - earlier.at_s
+
+
+class Ticking:
+    """A device that passes a mark each second."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+
+    def mark(self) -> Tick:
+        self.marks += 1
+        return Tick(self.marks)
+
+
+def test_calls_that_only_submit_are_marked_while_it_listens() -> None:
+    clock, timeline, device = EngineClock(), Timeline(), Ticking()
+    with timeline.listening({"unet": clock}):
+        clock.submit(lambda: None, device)  # type: ignore[arg-type]
+        clock.submit(lambda: None, device)  # type: ignore[arg-type]
+    clock.submit(lambda: None, device)  # type: ignore[arg-type]
+    assert device.marks == 4
+    assert timeline.device_calls("unet") == (1, 1)
+    assert timeline.device_calls("vae_decoder") == ()
+    assert len(timeline.spans) == 2
 
 
 def test_a_block_is_stamped_with_the_given_clock() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdopt.bench.bench_record import BenchRecord
+from sdopt.bench.bench_record import BenchRecord, Subject
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.kinds import Found
 from sdopt.bench.quality_record import QualityRecord
@@ -180,7 +180,7 @@ def _environments(found: Sequence[Found]) -> Section:
             *environment_rows(record.environment),  # type: ignore[attr-defined]
         ]
         if isinstance(record, BenchRecord):
-            rows.append(("bundle", record.subject.bundle_sha256 or "not sealed"))
+            rows += _subject_rows(record.subject)
             notes = [f"Not in these times: {'; '.join(record.left_out)}."]
         tables.append(Table(headings=("", ""), rows=rows))
     stages = "; ".join(f"{name}: {text}" for name, text in STAGES.items())
@@ -190,3 +190,12 @@ def _environments(found: Sequence[Found]) -> Section:
         tables=tables,
         notes=[*notes, f"Stages. {stages}."],
     )
+
+
+def _subject_rows(subject: Subject) -> list[tuple[str, str]]:
+    engines = [f"{name} {key}" for name, key in subject.stored_engines.items() if key is not None]
+    return [
+        ("bundle", subject.bundle_sha256 or "not sealed"),
+        ("stored engines", ", ".join(engines) or "none: made anew at each load"),
+        ("calls of the UNet timed by", f"the {subject.unet_clock}'s clock"),
+    ]

@@ -127,6 +127,20 @@ def new_event(stream: int) -> int:
     return int(event)
 
 
+def new_timed_event(stream: int) -> int:
+    """Mark a place in the stream, and have the GPU note when it passes it."""
+    cudart = library()
+    (event,) = _checked(cudart.cudaEventCreateWithFlags, cudart.cudaEventDefault)
+    _checked(cudart.cudaEventRecord, event, stream)
+    return int(event)
+
+
+def seconds_between(first: int, second: int) -> float:
+    """Return the time from one timed event to another; both have been passed."""
+    (milliseconds,) = _checked(library().cudaEventElapsedTime, first, second)
+    return float(milliseconds) / 1e3
+
+
 def is_done(event: int) -> bool:
     """Say whether everything before an event is done."""
     cudart = library()

@@ -19,6 +19,7 @@ _ALIGNMENT = 256
 _FRESH = 0xFF  # as floats: NaN
 
 cudaStreamNonBlocking = 1
+cudaEventDefault = 0
 cudaEventDisableTiming = 2
 
 
@@ -62,6 +63,13 @@ class _Stream:
     invalidated: bool = False
 
 
+@dataclass
+class _Event:
+    timed: bool
+    place: tuple[_Stream, int] | None = None
+    passed_ms: float | None = None
+
+
 class _Gpu:
     """Everything that there is of the simulated GPU."""
 
@@ -72,11 +80,12 @@ class _Gpu:
         self.used: dict[int, int] = {}
         self.pinned: dict[int, Any] = {}
         self.streams: dict[int, _Stream] = {}
-        self.events: dict[int, tuple[_Stream, int] | None] = {}
+        self.events: dict[int, _Event] = {}
         self.graphs: dict[int, list[_Operation]] = {}
         self.executables: dict[int, list[_Operation]] = {}
         self.handles = count(1)
         self.launches = 0
+        self.clock_ms = 0.0
         self.pinned_allocations = 0
 
     def allocate(self, size: int) -> int | None:
@@ -125,6 +134,7 @@ def _drain(stream: _Stream, until: int | None = None) -> None:
     while stream.done < until:
         stream.waiting.pop(0)()
         stream.done += 1
+        _gpu.clock_ms += 1  # of this simulator: everything takes a millisecond
 
 
 def _forbidden_while_recording() -> bool:
@@ -229,26 +239,38 @@ def cudaStreamSynchronize(stream):
 
 def cudaEventCreateWithFlags(flags):
     handle = next(_gpu.handles)
-    _gpu.events[handle] = None
+    _gpu.events[handle] = _Event(timed=flags != cudaEventDisableTiming)
     return _OK, handle
 
 
 def cudaEventRecord(event, stream):
-    found = _gpu.streams[int(stream)]
-    _gpu.events[int(event)] = (found, found.submitted)
+    found, marked = _gpu.streams[int(stream)], _gpu.events[int(event)]
+    if marked.timed:
+        _enqueue(stream, lambda: setattr(marked, "passed_ms", _gpu.clock_ms))
+    marked.place = (found, found.submitted)
     return (_OK,)
 
 
 def cudaEventQuery(event):
-    place = _gpu.events[int(event)]
+    place = _gpu.events[int(event)].place
     done = place is None or place[0].done >= place[1]
     return (_OK if done else cudaError_t.cudaErrorNotReady,)
 
 
 def cudaEventSynchronize(event):
-    if place := _gpu.events[int(event)]:
+    if place := _gpu.events[int(event)].place:
         _drain(*place)
     return (_OK,)
+
+
+def cudaEventElapsedTime(start, end):
+    events = [_gpu.events[int(event)] for event in (start, end)]
+    if not all(event.timed and event.place for event in events):
+        return cudaError_t.cudaErrorInvalidResourceHandle, None
+    first, last = (event.passed_ms for event in events)
+    if first is None or last is None:
+        return cudaError_t.cudaErrorNotReady, None
+    return _OK, last - first
 
 
 def cudaEventDestroy(event):
