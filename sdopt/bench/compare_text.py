@@ -29,10 +29,11 @@ def compare_rows(record: CompareRecord) -> list[tuple[str, ...]]:
     facts = {side.name: side for side in record.sides}
     reference = facts[record.reference]
     medians = [turns.reference_median_s for turns in record.turns]
-    return [
-        _row(reference, sum(medians) / len(medians), ("1", "", "")),
-        *(_row(facts[each.name], each.median_s, times(each.ratio)) for each in record.turns),
+    rows = [
+        (reference, sum(medians) / len(medians), ("1", "", "")),
+        *((facts[each.name], each.median_s, times(each.ratio)) for each in record.turns),
     ]
+    return [_row(*row, _psnr(row[0], record.pictures_against)) for row in rows]
 
 
 def times(ratio: Interval | None) -> tuple[str, str, str]:
@@ -55,7 +56,14 @@ def peers_text() -> str:
     return "\n".join(table([("peer", "settings", "as its documentation says"), *rows]))
 
 
-def _row(side: SideFacts, median_s: float, ratio: tuple[str, str, str]) -> tuple[str, ...]:
-    psnr = "same" if side.psnr_db is None else f"{side.psnr_db:.1f}"
+def _psnr(side: SideFacts, against: str) -> str:
+    if side.name == against:
+        return "itself"
+    return "same" if side.psnr_db is None else f"{side.psnr_db:.1f}"
+
+
+def _row(
+    side: SideFacts, median_s: float, ratio: tuple[str, str, str], psnr: str
+) -> tuple[str, ...]:
     memory = f"{side.peak_host_bytes / 1e9:.2f}"
     return (side.name, f"{median_s:.4g}", *ratio, psnr, f"{side.load_s:.3g}", memory)
