@@ -12,14 +12,10 @@ import pytest
 import sdopt
 from sdopt.bench.bench_record import BenchRecord
 from sdopt.bench.record import kind_of, read_record, record_text, write_record
-from sdopt.bench.run import ask_of
 from sdopt.bench.sides import Side, running, sdopt_side
-from sdopt.bench.statistics import paired_ratio, verdict
 from sdopt.bench.work import Case, sizes, whole_numbers
-from sdopt.bench.worker import measured_picture
-from sdopt.engines.contract import Call
 from sdopt.errors import InvalidValueError, MeasuringError, RecordError
-from sdopt.pipeline import Pipeline
+from tests.bench.slowed import Brake, Contender, verdict_on
 from tests.cli.conftest import Cli
 
 SMALL = ["--size", "64x64", "--steps", "2", "--warmups", "1"]
@@ -131,44 +127,15 @@ def test_a_process_that_fails_says_why() -> None:
     )
 
 
-class TwiceAsSlow:
-    """Runs every call twice."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __call__(self) -> None:
-        self._call()
-        self._call()
-
-
-def slowed() -> Pipeline:
-    """Return the carried model with a UNet that does its work twice."""
-    pipeline = sdopt.load("shapes")
-    unet = pipeline.generator._unet
-    bind = unet.bind
-    unet.bind = lambda buffers: TwiceAsSlow(bind(buffers))  # type: ignore[method-assign]
-    return pipeline
-
-
 @pytest.mark.slow
 def test_a_slowed_engine_is_found_and_an_equal_one_is_not() -> None:
     """Twenty times, with real engines that take turns on a real clock."""
-    sides = {"usual": sdopt.load("shapes"), "equal": sdopt.load("shapes"), "slowed": slowed()}
-
-    def rounds(name: str) -> list[tuple[float, float]]:
-        pairs = []
-        for number in range(12):
-            order = (name, "usual") if number % 2 else ("usual", name)
-            ask = ask_of(CASE, f"a ring {number}")
-            walls = {side: measured_picture(sides[side], ask)["wall_s"] for side in order}
-            pairs.append((walls[name], walls["usual"]))
-        return pairs
-
-    rounds("equal"), rounds("slowed")  # warm-up
+    usual, equal, slowed = (sdopt.load("shapes") for _ in range(3))
+    contenders: dict[str, Contender] = {"equal": (equal, None), "slowed": (slowed, Brake(slowed))}
+    for side in contenders.values():
+        verdict_on(side, usual, CASE, 12)  # warm-up
     verdicts = {
-        name: [verdict(paired_ratio([rounds(name)]), 0.05) for _ in range(20)]
-        for name in ("equal", "slowed")
+        name: [verdict_on(side, usual, CASE, 12) for _ in range(20)] for name, side in contenders.items()
     }
     assert verdicts["slowed"] == ["slower"] * 20
     assert "slower" not in verdicts["equal"]

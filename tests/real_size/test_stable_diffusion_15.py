@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+import sdopt
 from sdopt.bench.run import ask_of
 from sdopt.bench.sides import running, sdopt_side
 from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
+from tests.bench.slowed import Brake, verdict_on
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +73,19 @@ def test_a_picture_needs_little_beside_its_weights(exported: tuple[Path, dict[st
     ours = ("request", "tokenizer", "scheduler", "pixels")
     assert sum(last["stages_s"][stage] for stage in ours) <= LARGEST_OVERHEAD * last["wall_s"]
     assert abs(1 - sum(last["stages_s"].values()) / last["wall_s"]) <= LARGEST_GAP
+
+
+def test_a_slowed_unet_is_found_and_an_equal_one_is_not(
+    exported: tuple[Path, dict[str, Any]],
+) -> None:
+    """Twenty times, at the size at which this takes minutes only."""
+    case = Case(height=64, width=64, batch=1, num_inference_steps=2, guidance_scale=7.5)
+    pipeline = sdopt.load(exported[0])
+    brake = Brake(pipeline)
+    verdict_on((pipeline, None), pipeline, case, 2)  # warm-up
+    verdicts = {
+        name: [verdict_on((pipeline, pulled), pipeline, case, 4) for _ in range(20)]
+        for name, pulled in (("equal", None), ("slowed", brake))
+    }
+    assert verdicts["slowed"] == ["slower"] * 20
+    assert verdicts["equal"].count("slower") <= 1  # at 95 % one of twenty may err
