@@ -131,11 +131,11 @@ def test_a_process_that_fails_says_why() -> None:
 def test_a_slowed_engine_is_found_and_an_equal_one_is_not() -> None:
     """Twenty times, with real engines that take turns on a real clock."""
     usual, equal, slowed = (sdopt.load("shapes") for _ in range(3))
-    contenders: dict[str, Contender] = {"equal": (equal, None), "slowed": (slowed, Brake(slowed))}
-    for side in contenders.values():
+    sides: dict[str, Contender] = {"equal": (equal, None), "slowed": (slowed, Brake(slowed))}
+    for side in sides.values():
         verdict_on(side, usual, CASE, 12)  # warm-up
     verdicts = {
-        name: [verdict_on(side, usual, CASE, 12) for _ in range(20)] for name, side in contenders.items()
+        name: [verdict_on(side, usual, CASE, 12) for _ in range(20)] for name, side in sides.items()
     }
     assert verdicts["slowed"] == ["slower"] * 20
     assert "slower" not in verdicts["equal"]

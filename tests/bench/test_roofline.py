@@ -125,7 +125,7 @@ def test_the_unets_operations_are_torchs(shapes_checkpoint: Path) -> None:
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_every_component_stands_beside_its_limit(engine: str) -> None:
     pytest.importorskip(engine)
-    precisions = dict.fromkeys(("unet", "vae_decoder"), "fp32")
+    precisions = dict.fromkeys(("text_encoder", "unet", "vae_decoder"), "fp32")
     options = EngineOptions(precision="fp32")
     subject = Subject(
         bundle=Bundle.open("shapes"), engine=engine, options=options, precisions=precisions
@@ -133,7 +133,7 @@ def test_every_component_stands_beside_its_limit(engine: str) -> None:
     (found,) = rooflines(subject, [CASE])
     assert found.machine.product_per_s > 1e9
     assert found.machine.copy_bytes_per_s > 1e8
-    assert [limit.component for limit in found.components] == ["unet", "vae_decoder"]
+    assert [limit.component for limit in found.components] == list(precisions)
     for limit in found.components:
         assert len(limit.nodes) == 10
         seconds = [node.seconds for node in limit.nodes]
@@ -143,6 +143,16 @@ def test_every_component_stands_beside_its_limit(engine: str) -> None:
         assert sum(node.operations is not None for node in limit.nodes) >= 4
         assert limit.limit_s > 0
         assert limit.bound == "products"
+
+
+def test_of_a_table_only_the_rows_that_are_looked_up_are_read() -> None:
+    bundle = Bundle.open("shapes")
+    inputs = input_shapes(bundle, "text_encoder", CASE)
+    assert inputs == {"input_ids": (1, 77), "concept_embeds": (1, 128)}
+    work = graph_work(bundle.component_path("text_encoder"), inputs)
+    per_layer = 4 * 128**2 + 4 * 128 + 8 * 128**2 + 5 * 128 + 4 * 128
+    tables, last_norm, mask = 2 * 77 * 128, 2 * 128, 77 * 77
+    assert work.weights == pytest.approx(3 * per_layer + tables + last_norm + mask, abs=200)
 
 
 def test_integers_are_held_against_the_rate_in_fp32() -> None:

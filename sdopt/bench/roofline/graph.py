@@ -39,7 +39,7 @@ class GraphWork:
 
     Attributes:
         products: Its convolutions and matrix products, in which next to all operations are.
-        weights: Elements of all weights.
+        weights: Elements of all weights; of tables in which rows are looked up, of those rows.
         tensors: Elements of the graph's inputs and outputs.
     """
 
@@ -71,8 +71,7 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     """
     model = _with_shapes(_load(path), inputs)
     graph = model.graph
-    weights = {weight.name: tuple(weight.dims) for weight in graph.initializer}
-    shapes = _shapes(graph) | weights
+    shapes = _shapes(graph) | {weight.name: tuple(weight.dims) for weight in graph.initializer}
     products = [
         Product(node.name, _OPERATIONS[node.op_type](node, *_known(node, shapes, path)))
         for node in graph.node
@@ -81,9 +80,21 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     outputs = [shapes[output.name] for output in graph.output]
     return GraphWork(
         products=tuple(products),
-        weights=sum(map(math.prod, weights.values())),
+        weights=_read_of_weights(graph, shapes),
         tensors=sum(map(math.prod, [*inputs.values(), *outputs])),
     )
+
+
+def _read_of_weights(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> int:
+    """Return how many elements of weights a run must read."""
+    elements = {weight.name: math.prod(weight.dims) for weight in graph.initializer}
+    casts = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Cast"}
+    for node in graph.node:
+        if node.op_type == "Gather" and node.output[0] in shapes:
+            table = casts.get(node.input[0], node.input[0])
+            if table in elements:
+                elements[table] = min(elements[table], math.prod(shapes[node.output[0]]))
+    return sum(elements.values())
 
 
 def _load(path: Path) -> onnx.ModelProto:

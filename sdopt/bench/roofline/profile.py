@@ -19,7 +19,11 @@ from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.profiling import NodeTime
 
 _SHOWN = 10
-_COMPONENTS = {"unet": "unet_rest", "vae_decoder": "vae_decoder"}
+_COMPONENTS = {
+    "text_encoder": "text_encoder",
+    "unet": "unet_rest",
+    "vae_decoder": "vae_decoder",
+}
 """What is looked at, and the stage whose figures are of single calls of it."""
 
 
@@ -71,7 +75,8 @@ class Roofline:
     Attributes:
         case: What it is about.
         machine: Its rates.
-        components: UNet and VAE decoder.
+        components: Those whose single calls are timed: UNet, VAE decoder, and a text encoder that
+            is the only one.
     """
 
     case: Case
@@ -108,10 +113,23 @@ def rooflines(subject: Subject, cases: Sequence[Case]) -> tuple[Roofline, ...]:
         Roofline(
             case=case,
             machine=rates,
-            components=tuple(_limit(subject, name, case, rates) for name in _COMPONENTS),
+            components=tuple(
+                _limit(subject, name, case, rates) for name in _looked_at(subject.bundle)
+            ),
         )
         for case in cases
     )
+
+
+def _looked_at(bundle: Bundle) -> list[str]:
+    """Return the components whose single calls are timed; several text encoders share a stage."""
+    names = bundle.manifest.components
+    encoders = [name for name in names if name.startswith("text_encoder")]
+    return [
+        name
+        for name in _COMPONENTS
+        if name in names and (name not in encoders or len(encoders) == 1)
+    ]
 
 
 def stage_of(component: str) -> str:
