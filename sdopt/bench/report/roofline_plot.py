@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MARKERS = {"text_encoder": "^", "unet": "o", "vae_decoder": "s"}
+
 
 def roofline_plot(points: Sequence[Reached]) -> Figure:
     """Draw each machine's limits, and every component below them."""
@@ -55,7 +57,7 @@ def _draw_roof(axes: Axes, machine: MachineRates, right: float) -> None:
 def _draw_point(axes: Axes, index: int, point: Reached) -> None:
     name = f"{point.limit.component}: {point.row.subject}, {point.row.work}"
     label = f"{name} ({point.share:.0%} of the limit)"
-    marker = "o" if point.limit.component == "unet" else "s"
+    marker = _MARKERS[point.limit.component]
     colour = COLOURS[index % len(COLOURS)]
     axes.plot(point.intensity, point.rate / 1e9, marker, color=colour, markersize=8, label=label)
     axes.annotate(

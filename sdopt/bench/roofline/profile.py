@@ -125,11 +125,8 @@ def _looked_at(bundle: Bundle) -> list[str]:
     """Return the components whose single calls are timed; several text encoders share a stage."""
     names = bundle.manifest.components
     encoders = [name for name in names if name.startswith("text_encoder")]
-    return [
-        name
-        for name in _COMPONENTS
-        if name in names and (name not in encoders or len(encoders) == 1)
-    ]
+    shared = encoders if len(encoders) > 1 else []
+    return [name for name in _COMPONENTS if name in names and name not in shared]
 
 
 def stage_of(component: str) -> str:
