@@ -49,7 +49,6 @@ def test_the_tables_are_what_the_records_say() -> None:
 
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert BLOCK.search(text)
         assert written(text) == text, page
     assert len(BLOCK.findall(README)) >= 3
     changed = re.sub(r"(records: export_sd15 -->(?:\n.*){2}\n\| sdopt \| )\d+", r"\g<1>1", README)
