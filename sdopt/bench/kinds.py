@@ -40,7 +40,7 @@ def read_all(place: Path) -> list[Found]:
     found = [
         Found(path, read_record(KINDS[kind], path))
         for path in paths
-        if (kind := kind_of(path)) in KINDS
+        if (kind := kind_of(path)) is not None and kind in KINDS
     ]
     if not found:
         raise BenchError(

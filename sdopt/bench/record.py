@@ -79,16 +79,14 @@ def read_record(kind: type[R], path: Path) -> R:
     return record
 
 
-def kind_of(path: Path) -> str:
-    """Return which kind of record a file holds.
+def kind_of(path: Path) -> str | None:
+    """Return which kind of record a file holds; None for what other scripts wrote.
 
     Raises:
-        RecordError: It is no JSON object with a ``kind``.
+        RecordError: It is no JSON object.
     """
     kind = _object(path).get("kind")
-    if not isinstance(kind, str):
-        raise RecordError(path, "kind", f"{kind!r} is no kind of record")
-    return kind
+    return kind if isinstance(kind, str) else None
 
 
 def now() -> str:

@@ -170,6 +170,12 @@ def test_what_makes_no_sense_is_refused(
     )
 
 
+def test_files_of_other_scripts_are_left_alone(tmp_path: Path) -> None:
+    write_record(record(), tmp_path / "record.json")
+    (tmp_path / "other.json").write_text('{"what": "an export"}')
+    assert [found.path.name for found in read_all(tmp_path)] == ["record.json"]
+
+
 @pytest.mark.browser
 def test_the_page_in_a_browser(reported: Path, tmp_path: Path) -> None:
     """Every plot is shown, and nothing is wider than the window."""
