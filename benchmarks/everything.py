@@ -15,11 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from sdopt.bench.random_bundle import random_model
-from sdopt.engines.catalog import ENGINES
+from sdopt.engines.catalog import ENGINES, offered
 from sdopt.engines.memory import available_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +72,7 @@ def large(out: Path) -> Iterator[Step]:
 
 def there() -> list[str]:
     """Return the engines that can run here, the fastest first."""
-    offers = [import_module(f"sdopt.engines.{name}").offer("cpu") for name in ENGINES]
+    offers = [offered(name, "cpu") for name in ENGINES]
     return [offer.engine for offer in sorted(filter(None, offers), key=lambda o: o.rank)]
 
 

@@ -12,7 +12,6 @@ peak resident set.
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
 import resource
@@ -45,9 +44,9 @@ def optimum(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, 
 
 def sdopt(options: argparse.Namespace) -> Callable[[], Callable[[], dict[str, float]]]:
     import sdopt.pipeline
+    from sdopt.engines.catalog import offered
 
-    importlib.import_module(f"sdopt.engines.{options.engine}")
-    importlib.import_module(options.engine)
+    offered(options.engine, "cpu")  # imports the backend
 
     def load() -> Callable[[], dict[str, float]]:
         pipeline = sdopt.pipeline.load(options.model, engine=options.engine)

@@ -9,7 +9,6 @@ import io
 import json
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +33,10 @@ PACKAGES = (
 def importing(setup: Figures) -> Load:
     """Import the runtime and the backend of the engine that the setup names."""
     import sdopt.pipeline
+    from sdopt.engines.catalog import offered
 
     # A backend is imported when its module is asked what it offers.
-    import_module(f"sdopt.engines.{setup['engine']}").offer(setup["device"])
+    offered(setup["engine"], setup["device"])
 
     def load() -> Make:
         names = ("engine", "device", "precision", "threads", "max_rows")

@@ -134,6 +134,17 @@ def explain(engine: str, model: Model, options: EngineOptions) -> str:
     return f"is stored as {key.name}."
 
 
+def offered(engine: str, device: str) -> Offer | None:
+    """Import a backend, and return what it offers on a device; None where it cannot run there.
+
+    Args:
+        engine: A name in :data:`ENGINES`.
+        device: One of :data:`DEVICES`.
+    """
+    offer: Offer | None = _module(engine).offer(device)
+    return offer
+
+
 def footprint(engine: str, options: EngineOptions) -> Footprint | None:
     """Return what an engine takes in main memory, as it was measured; None where it was not.
 
@@ -169,7 +180,7 @@ def build_component(
 
 
 def _fastest(device: str, models: Sequence[Model], store: EngineStore) -> Choice:
-    offers = [offer for name in ENGINES if (offer := _offer(name, device))]
+    offers = [offer for name in ENGINES if (offer := offered(name, device))]
     offers = [offer for offer in offers if _is_ready(offer.engine, models, store)]
     if not offers:
         extra = "gpu" if device == "cuda" else "cpu"
@@ -178,11 +189,6 @@ def _fastest(device: str, models: Sequence[Model], store: EngineStore) -> Choice
     best, *others = sorted(offers, key=lambda offer: offer.rank)
     reasons = (best.why, *(other.why for other in others))
     return Choice(best.engine, f"the fastest of those installed: {'; '.join(reasons)}")
-
-
-def _offer(name: str, device: str) -> Offer | None:
-    offer: Offer | None = _module(name).offer(device)
-    return offer
 
 
 def _is_ready(name: str, models: Sequence[Model], store: EngineStore) -> bool:
