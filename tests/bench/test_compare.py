@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,23 @@ def test_older_names_are_those_of_published_checkpoints(
     again = tmp_path / "again"
     write_with_older_names(folder, again)
     assert load_file(again / file).keys() == after.keys()
+
+
+def test_older_tokenizers_are_two_files(shapes_checkpoint: Path, tmp_path: Path) -> None:
+    """What transformers 5 writes as one file becomes what the published layout has."""
+    transformers = pytest.importorskip("transformers", reason="needs sdopt[export]")
+    original = shapes_checkpoint / "tokenizer"
+    checkpoint, folder = tmp_path / "checkpoint", tmp_path / "renamed"
+    transformers.CLIPTokenizer.from_pretrained(original).save_pretrained(checkpoint / "tokenizer")
+    assert not (checkpoint / "tokenizer" / "vocab.json").exists()
+    write_with_older_names(checkpoint, folder)
+    made = folder / "tokenizer"
+    assert json.loads((made / "vocab.json").read_text()) == json.loads(
+        (original / "vocab.json").read_text()
+    )
+    merges = [(made / "merges.txt").read_text(), (original / "merges.txt").read_text()]
+    assert merges[0].split() == merges[1].split()
+    assert (made / "tokenizer_config.json").is_symlink()
 
 
 def test_peers_have_names(cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

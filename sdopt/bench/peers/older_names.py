@@ -1,7 +1,8 @@
-"""A checkpoint as transformers 4 names its weights, which is how published ones are named.
+"""A checkpoint as transformers 4 writes it, which is how published ones are.
 
-transformers 5 leaves ``text_model.`` out when it saves a CLIP text encoder. An exporter on
-transformers 4 does not find weights that are named so, and goes on with random ones.
+transformers 5 leaves ``text_model.`` out of the weights' names when it saves a CLIP text encoder.
+An exporter on transformers 4 does not find weights that are named so, and goes on with random ones.
+And it saves a tokenizer as one ``tokenizer.json``, where transformers 4 opens two files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _BARE = ("embeddings.", "encoder.", "final_layer_norm.")
 
 
 def write_with_older_names(checkpoint: Path, folder: Path) -> None:
-    """Write a copy of a checkpoint: text encoders renamed, all else as links.
+    """Write a copy of a checkpoint: text encoders and tokenizers anew, all else as links.
 
     Args:
         checkpoint: A diffusers folder.
@@ -24,12 +25,28 @@ def write_with_older_names(checkpoint: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True)
     for path in checkpoint.resolve().iterdir():
+        target = folder / path.name
         if path.is_dir() and path.name.startswith("text_encoder"):
-            (folder / path.name).mkdir()
+            target.mkdir()
             for file in path.iterdir():
-                _write(file, folder / path.name / file.name)
+                _write(file, target / file.name)
+        elif (path / "tokenizer.json").is_file() and not (path / "vocab.json").exists():
+            _write_tokenizer(path, target)
         else:
-            (folder / path.name).symlink_to(path)
+            target.symlink_to(path)
+
+
+def _write_tokenizer(source: Path, target: Path) -> None:
+    """Write the vocabulary and the merges of a ``tokenizer.json`` as files of their own."""
+    target.mkdir()
+    for file in source.iterdir():
+        (target / file.name).symlink_to(file)
+    model = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (target / "vocab.json").write_text(
+        json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8"
+    )
+    pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (target / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs, ""]), encoding="utf-8")
 
 
 def _write(source: Path, target: Path) -> None:
