@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -118,11 +119,13 @@ def _side(plan: Plan, engine: str) -> Side:
 
 def _teller(plan: Plan, report: Report) -> Callable[[], None]:
     requests = len(plan.cases) * (plan.amount.warmups + plan.amount.runs)
-    total, done = requests * plan.amount.processes, count(1)
+    total, done, begin = requests * plan.amount.processes, count(1), time.monotonic()
 
     def tell() -> None:
         made = next(done)
-        report(f"Request {made} of {total}", made / total)
+        left_s = (time.monotonic() - begin) * (total - made) / made
+        left = f"{left_s:.0f} s" if left_s < 90 else f"{left_s / 60:.0f} min"
+        report(f"Request {made} of {total}, about {left} left", made / total)
 
     return tell
 
