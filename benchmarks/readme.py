@@ -18,7 +18,7 @@ from statistics import median
 from benchmarks.repeatability import RepeatabilityRecord
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.compare_text import compare_rows
-from sdopt.bench.quality_record import QualityRecord
+from sdopt.bench.quality_record import QualityRecord, QualityRow
 from sdopt.bench.record import read_record
 
 ROOT = Path(__file__).parents[1]
@@ -99,16 +99,18 @@ def compare(*paths: Path) -> list[str]:
 
 
 def quality(path: Path) -> list[str]:
-    """Lay out how many pictures are right, and how long each took."""
+    """Lay out how many pictures are right, how far they are from the exact, and their time."""
     record = read_record(QualityRecord, path)
     steps = sorted({row.num_inference_steps for row in record.rows})
     names = list(dict.fromkeys(row.name for row in record.rows))
-    cells = {
-        (row.name, row.num_inference_steps): f"{row.accuracy.value:.0%}, {row.median_s:.2g} s"
-        for row in record.rows
-    }
+    cells = {(row.name, row.num_inference_steps): ", ".join(_quality(row)) for row in record.rows}
     rows = [(name, *(cells[name, count] for count in steps)) for name in names]
     return markdown((record.prompts, *(f"{count} steps" for count in steps)), rows)
+
+
+def _quality(row: QualityRow) -> list[str]:
+    distance = [] if row.median_psnr_db is None else [f"{row.median_psnr_db:.0f} dB"]
+    return [f"{100 * row.accuracy.value:.0f} %", *distance, f"{row.median_s:.2g} s"]
 
 
 def repeat(path: Path) -> list[str]:

@@ -28,7 +28,7 @@ def quality_plot(record: QualityRecord) -> Figure:
         "Seconds per picture, median (at the points: steps)",
         "Pictures that show what was asked for, %",
     )
-    accuracy.set_ylim(0, 105)
+    accuracy.set_ylim(-4, 105)
     accuracy.set_xlim(left=0)
     dress(
         distance,
@@ -56,7 +56,7 @@ def _draw_accuracy(axes: Axes, rows: list[QualityRow], colour: str) -> None:
     ]
     axes.errorbar(seconds, values, reaches, color=colour, marker="o", capsize=3, label=rows[0].name)
     for row, second, value in zip(rows, seconds, values, strict=True):
-        _note(axes, f"{row.num_inference_steps}", (second, value))
+        _note(axes, f"{row.num_inference_steps}", (second, value), colour)
 
 
 def _draw_distance(axes: Axes, rows: list[QualityRow], colour: str) -> None:
@@ -65,8 +65,9 @@ def _draw_distance(axes: Axes, rows: list[QualityRow], colour: str) -> None:
     if shown:
         axes.plot([p[0] for p in shown], [p[1] for p in shown], color=colour, marker="o")
     for second, psnr, steps in shown:
-        _note(axes, f"{steps}", (second, psnr))
+        _note(axes, f"{steps}", (second, psnr), colour)
 
 
-def _note(axes: Axes, text: str, place: tuple[float, float]) -> None:
-    axes.annotate(text, place, xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK)
+def _note(axes: Axes, text: str, place: tuple[float, float], colour: str) -> None:
+    """Write beside a point in its line's colour, because points of several lines may be close."""
+    axes.annotate(text, place, xytext=(5, 5), textcoords="offset points", fontsize=8, color=colour)
