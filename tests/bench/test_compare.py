@@ -87,7 +87,7 @@ def test_a_comparison_is_told_as_text_and_on_a_page(compared: tuple[CompareRecor
     assert "itself" in line
     names = [file.name for file in write_report(read_all(path), path.parent)]
     assert names == ["report.html", "compare-compared.png"]
-    assert "Beside peers: checkpoint, 64x64, batch 2, 3 steps" in (
+    assert "Beside peers: shapes, 64x64, batch 2, 3 steps" in (
         path.parent / "report.html"
     ).read_text(encoding="utf-8")
 

@@ -39,7 +39,7 @@ def compare_plot(record: CompareRecord) -> Figure:
         highest = max(highest, middle)
     axes.set_xlim(0, 1.1 * highest)
     case = record.case
-    work = f"{record.checkpoint}, {case.width}×{case.height}, {case.num_inference_steps} steps"
+    work = f"{record.bundle}, {case.width}×{case.height}, {case.num_inference_steps} steps"
     dress(axes, f"Time over the reference's, 95 % intervals; {work}, batch {case.batch}")
     name_rows(axes, [turns.name for turns in record.turns])
     return figure

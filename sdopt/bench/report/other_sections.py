@@ -26,13 +26,14 @@ def compare_section(record: CompareRecord, name: str) -> Section:
             )
             for side in record.sides
         ],
+        words=4,
     )
     note = (
         "Two sides at a time took turns on the same prompts, noise, size, steps, guidance and "
         f"scheduler. PSNR is of the first picture against that of {record.pictures_against}."
     )
     return Section(
-        title=f"Beside peers: {record.checkpoint}, {record.case}",
+        title=f"Beside peers: {record.bundle}, {record.case}",
         plots={f"compare-{name}": png(compare_plot(record))},
         tables=[Table(headings=HEADINGS, rows=compare_rows(record)), facts],
         notes=[note],

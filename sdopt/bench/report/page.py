@@ -15,9 +15,10 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #30343b; max-width: 1080px; 
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 img { max-width: 100%; } figure { margin: 1rem 0; overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
-.wide { overflow-x: auto; }
-th, td { text-align: right; padding: 0.2rem 0.7rem; border-bottom: 1px solid #e3e6ea; }
-th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; margin: 0.6rem 0 1.4rem; }
+th, td { text-align: right; padding: 0.2rem 0.7rem; border-bottom: 1px solid #e3e6ea;
+         vertical-align: top; }
+.words { text-align: left; }
 .note { color: #5c636e; font-size: 0.9rem; }
 .slower { color: #b3261e; font-weight: 600; } .undecided { color: #8a6d00; }
 """
@@ -25,10 +26,17 @@ th:first-child, td:first-child { text-align: left; }
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells as text; the first column is to the left."""
+    """Cells as text.
+
+    Attributes:
+        headings: One for each column.
+        rows: From the top.
+        words: How many columns, the first ones, hold words; numbers are to the right.
+    """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    words: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +96,18 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _rows(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.headings)
-    rows = "".join(
-        "<tr>" + "".join(f"<td{_class(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
-        for row in table.rows
-    )
-    return f"<tr>{head}</tr>\n{rows}"
+    head = _row("th", table.headings, table.words)
+    return "\n".join([head, *(_row("td", row, table.words) for row in table.rows)])
 
 
-def _class(cell: str) -> str:
-    return f' class="{cell}"' if cell in ("slower", "undecided") else ""
+def _row(tag: str, cells: Sequence[str], words: int) -> str:
+    marked = [(_class(cell, is_words=index < words), cell) for index, cell in enumerate(cells)]
+    made = "".join(f"<{tag}{mark}>{html.escape(cell)}</{tag}>" for mark, cell in marked)
+    return f"<tr>{made}</tr>"
+
+
+def _class(cell: str, *, is_words: bool) -> str:
+    names = [cell] if cell in ("slower", "undecided") else []
+    if is_words:
+        names.append("words")
+    return f' class="{" ".join(names)}"' if names else ""

@@ -57,7 +57,7 @@ def _versions(compared: Sequence[Comparison]) -> Section:
     return Section(
         title="Against the other version",
         plots={},
-        tables=[Table(headings=headings, rows=rows)],
+        tables=[Table(headings=headings, rows=rows, words=2)],
         notes=[note],
     )
 
@@ -79,7 +79,7 @@ def _overview(records: Sequence[BenchRecord]) -> Section:
     return Section(
         title="Pictures, from prompt to PNG",
         plots=plots,
-        tables=[Table(headings=headings, rows=cells)],
+        tables=[Table(headings=headings, rows=cells, words=2)],
     )
 
 
@@ -115,6 +115,7 @@ def _rooflines(records: Sequence[BenchRecord]) -> list[Section]:
         Table(
             headings=(f"{p.limit.component}, {p.row.subject}, {p.row.work}", *NODE_HEADINGS[1:]),
             rows=[node_row(node) for node in p.limit.nodes],
+            words=2,
         )
         for p in points
     ]
@@ -122,7 +123,7 @@ def _rooflines(records: Sequence[BenchRecord]) -> list[Section]:
         Section(
             title="What the machine allows",
             plots={"roofline": png(roofline_plot(points))},
-            tables=[Table(headings=headings, rows=rows), *nodes],
+            tables=[Table(headings=headings, rows=rows, words=2), *nodes],
             notes=[_LIMIT_NOTE],
         )
     ]
@@ -182,7 +183,7 @@ def _environments(found: Sequence[Found]) -> Section:
         if isinstance(record, BenchRecord):
             rows += _subject_rows(record.subject)
             notes = [f"Not in these times: {'; '.join(record.left_out)}."]
-        tables.append(Table(headings=("", ""), rows=rows))
+        tables.append(Table(headings=("", ""), rows=rows, words=2))
     stages = "; ".join(f"{name}: {text}" for name, text in STAGES.items())
     return Section(
         title="How and where it was measured",
