@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,15 +146,30 @@ def test_overload_is_answered_with_429(url: str, shapes: Pipeline) -> None:
     assert different_pictures(shapes, answers) == []
 
 
-def test_what_ray_holds_back_itself_is_429_too() -> None:
+def test_what_ray_holds_back_itself_is_429_too(url: str) -> None:
+    """Replicas answer before Ray has to: so here is one to which Ray gives one at a time."""
+    from ray import serve
+
     from sdopt.serve.ray import ClusterSettings, app
 
-    deployment = app(ClusterSettings(**CLUSTER))._bound_deployment
+    settings = ClusterSettings(**CLUSTER | {"min_replicas": 1, "max_replicas": 1})
+    deployment = app(settings)._bound_deployment
     config = deployment._deployment_config
-    assert config.max_ongoing_requests == 36
-    assert config.max_queued_requests == 4
-    told = config.backpressure_config
-    assert (told.status_code, told.retry_after_s) == (429, 1)
+    assert (config.max_ongoing_requests, config.max_queued_requests) == (36, 2)
+    narrow = deployment.options(name="narrow", max_ongoing_requests=1, max_queued_requests=1)
+    serve.run(narrow.bind(settings), name="narrow", route_prefix="/narrow")
+    body = BODY | {"num_inference_steps": 150}
+
+    def ask(seed: int) -> requests.Response:
+        address = f"{url}/narrow/v1/images/generations"
+        return requests.post(address, json=body | {"seed": seed}, timeout=60)
+
+    with ThreadPoolExecutor(8) as pool:
+        came = list(pool.map(ask, range(8)))
+    serve.delete("narrow")
+    assert {answer.status_code for answer in came} == {200, 429}
+    held_back = [answer for answer in came if answer.status_code == 429]
+    assert {answer.headers["Retry-After"] for answer in held_back} == {"1"}
 
 
 def test_a_killed_replica_fails_its_own_requests_alone(url: str, shapes: Pipeline) -> None:
