@@ -22,6 +22,7 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from sdopt.engines.options import Batching
 from sdopt.errors import EngineError
+from sdopt.serve.heaps import limit_heaps
 from sdopt.serve.http.app import create_app
 from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import Address, log_as_json
@@ -109,6 +110,7 @@ class Replica:
     def __init__(self, cluster: ClusterSettings) -> None:
         """Load the bundles, and warm up."""
         log_as_json()
+        limit_heaps()
         self._cluster, self._settings = cluster, cluster.settings
         self._service = started(cluster.bundles, self._settings)
 

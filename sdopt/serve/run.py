@@ -15,6 +15,7 @@ from sdopt.engines.options import Batching, EngineOptions
 from sdopt.errors import InvalidValueError
 from sdopt.pipeline import load
 from sdopt.serve.claims import Source
+from sdopt.serve.heaps import limit_heaps
 from sdopt.serve.http.app import create_app
 from sdopt.serve.http.guards import Guards
 from sdopt.serve.http.server import Address, Server
@@ -59,6 +60,7 @@ class Settings:
 
 def serve(bundles: Sequence[str], address: Address, settings: Settings) -> None:
     """Load bundles, warm up, and serve until a signal comes."""
+    limit_heaps()
     service = started(bundles, settings)
     try:
         guards = Guards(api_keys=settings.api_keys, loopback_only=address.loopback)
