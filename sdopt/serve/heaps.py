@@ -7,7 +7,7 @@ import ctypes
 _ARENA_MAX, _TRIM_THRESHOLD = -8, -1
 """``M_ARENA_MAX`` and ``M_TRIM_THRESHOLD`` of ``malloc.h``."""
 _HEAPS = 2
-_KEPT_BYTES = 16 * 2**20
+_KEPT_BYTES = 2**20
 
 
 def limit_heaps() -> bool:
