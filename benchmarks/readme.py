@@ -16,13 +16,14 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.repeatability import RepeatabilityRecord
+from benchmarks.serve_table import serve_rows
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.compare_text import compare_rows
 from sdopt.bench.quality_record import QualityRecord, QualityRow
 from sdopt.bench.record import read_record
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("benchmarks.md", "serving.md")))
 RECORDS = ROOT / "benchmarks" / "records"
 BLOCK = re.compile(r"(<!-- records: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -145,6 +146,7 @@ MAKERS: dict[str, Callable[..., list[str]]] = {
     "image": image,
     "compare": compare,
     "quality": quality,
+    "serve": lambda path: markdown(*serve_rows(path)),
     "repeatability": repeat,
 }
 

@@ -29,7 +29,7 @@ class Running:
     url: str
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pipeline() -> Pipeline:
     """A pipeline for the services' threads; the session's own one stays with the tests."""
     return sdopt.load("shapes")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import sdopt
+from sdopt.bundle.bundle import Bundle
 from sdopt.errors import (
     BundleNotFoundError,
     InvalidValueError,
@@ -194,7 +195,7 @@ class Two:
     def __init__(self, **limits: Any) -> None:
         self.gate = threading.Event()
         self.gate.set()
-        bundle = sdopt.load("shapes").bundle
+        bundle = Bundle.open("shapes")
         sources = {
             name: Source(bundle=bundle, needed_bytes=1, load=self.load) for name in ("one", "two")
         }
@@ -256,7 +257,7 @@ def test_steps_go_on_while_another_bundle_is_loaded(shapes: Pipeline) -> None:
     }
     service, ear = PictureService(Shelf(sources), Limits()), Ear()
     claim = service.claim("one")
-    request = got(claim).request("", num_inference_steps=5, seed=0)
+    request = got(claim).request("", num_inference_steps=2, seed=0, height=64, width=64)
     slow = service.claim("slow")
     service.submit(Order(model="one", request=request), ear.hear)
     assert isinstance(ear.end(), Finished)
