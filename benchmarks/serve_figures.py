@@ -1,10 +1,11 @@
 """Measure `sdopt serve` on the carried model: overtaking, throughput by rows, overload, overhead.
 
-    python benchmarks/serve_figures.py RECORD.json [--rounds 3] [--mixed 1000]
+    python benchmarks/serve_figures.py RECORD.json [--rounds 5] [--pairs 200] [--mixed 1000]
 
-Each server is a process of its own, and all stay up: the sides of a comparison take turns in every
-round, so that whatever else the machine does hits all of them. Medians of the rounds' ratios are
-what to quote.
+What is in the record already is not measured again: so it can be stopped and continued. Each server
+is a process of its own, and all stay up: the sides of a comparison take turns in every round, so
+that whatever else the machine does hits all of them. Medians of the rounds' ratios are what to
+quote.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ import argparse
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import psutil
 from machine import machine, versions
+from served import served
 
 import sdopt
 from sdopt.bench.alone import different_pictures
-from sdopt.bench.client import Ask, Client
+from sdopt.bench.client import Ask
 from sdopt.bench.load import closed_loop, open_loop, poisson_times
 from sdopt.bench.summary import percentiles, summary
 from sdopt.serve.picture_files import PictureFormat, picture_file
@@ -37,39 +38,6 @@ from sdopt.serve.picture_files import PictureFormat, picture_file
 PROMPTS = ("a large red circle on a blue background", "a yellow star", "a ring on white", "")
 POISON = {"guidance_scale": 3e38, "num_inference_steps": 20, "prompt": "a ring"}
 SIZE = {"size": "64x64", "guidance_scale": 3.0}
-
-
-class Served:
-    """A running server."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process, self.client = process, Client(url)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Resident memory of the process."""
-        return psutil.Process(self.process.pid).memory_info().rss
-
-
-@contextmanager
-def served(max_rows: int) -> Iterator[Served]:
-    """Run a server for the block, and check that it ends with 0."""
-    command = [sys.executable, "-m", "sdopt", "serve", "shapes", "--port", "0"]
-    command += ["--max-rows", str(max_rows)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    url = next(url_in(line) for line in process.stderr if "running on" in line)
-    log = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-    try:
-        yield Served(process, url)
-    finally:
-        process.terminate()  # no error where it has ended already
-        assert process.wait(60) == 0
-        log.wait()
-
-
-def url_in(line: str) -> str:
-    return str(json.loads(line)["message"].split("running on ")[1].split(" ")[0])
 
 
 def overtaking(rounds: int) -> dict[str, object]:
@@ -233,26 +201,35 @@ def drain(count: int) -> dict[str, object]:
     }
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
+    "overtaking": lambda options: overtaking(options.rounds),
+    "by_rows": lambda options: by_rows(options.rounds),
+    "overhead": lambda options: overhead(options.pairs),
+    "drain": lambda _: drain(12),
+    "overload": lambda options: overload(options.mixed),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("record", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--mixed", type=int, default=1000)
     options = parser.parse_args()
-    load_before = psutil.getloadavg()[0]
-    record = {
+    where = {
         "machine": machine(),
         "versions": versions("sdopt", "onnxruntime", "fastapi", "uvicorn", "numpy"),
-        "load_average_before": round(load_before, 2),
-        "overtaking": overtaking(options.rounds),
-        "by_rows": by_rows(options.rounds),
-        "overload": overload(options.mixed),
-        "overhead": overhead(200),
-        "drain": drain(12),
-        "load_average_after": round(psutil.getloadavg()[0], 2),
     }
-    options.record.write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record, indent=2))
+    record = json.loads(options.record.read_text()) if options.record.exists() else dict(where)
+    if {name: record[name] for name in where} != where:
+        sys.exit(f"{options.record} is of another machine or other versions: name another file.")
+    for name, measure in PARTS.items():
+        if name not in record:
+            load = round(psutil.getloadavg()[0], 2)
+            record[name] = measure(options) | {"load_average_before": load}
+            options.record.write_text(json.dumps(record, indent=2) + "\n")
+            print(name, json.dumps(record[name]), flush=True)
 
 
 if __name__ == "__main__":
