@@ -14,7 +14,7 @@ demo: $(READY)  ## Export the carried checkpoint, check it, and make a sheet of 
 	$(BIN)/sdopt demo out/shapes -o out/demo.png
 
 test: $(READY)  ## The tests that need neither a GPU nor minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)  ## Real-size models: minutes, 10 GB of disk, 8 GB of memory
 	$(BIN)/python -m pytest -m slow

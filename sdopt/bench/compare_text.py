@@ -48,12 +48,13 @@ def peers_text() -> str:
     rows = [
         (
             peer.name,
+            ", ".join(peer.devices),
             ", ".join(f"{name} {value}" for name, value in peer.settings.items()) or "as it comes",
             peer.source,
         )
         for peer in PEERS.values()
     ]
-    return "\n".join(table([("peer", "settings", "as its documentation says"), *rows]))
+    return "\n".join(table([("peer", "on", "settings", "as its documentation says"), *rows]))
 
 
 def _psnr(side: SideFacts, against: str) -> str:

@@ -153,11 +153,17 @@ def test_older_tokenizers_are_two_files(shapes_checkpoint: Path, tmp_path: Path)
 
 
 def test_peers_have_names(cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert [peer.name for peer in peers_named("optimum, diffusers-bf16")] == [
-        "optimum",
-        "diffusers-bf16",
+    def named(names: str, device: str = "cpu") -> list[str]:
+        return [peer.name for peer in peers_named(names, device)]
+
+    assert named("optimum, diffusers-bf16") == ["optimum", "diffusers-bf16"]
+    assert set(PEERS) - set(named("all")) == {"diffusers-fp16", "diffusers-compiled-fp16"}
+    assert named("all", "cuda") == [
+        *("diffusers-fp32", "diffusers-bf16", "diffusers-fp16"),
+        *("diffusers-compiled-fp32", "diffusers-compiled-bf16", "diffusers-compiled-fp16"),
     ]
-    assert len(peers_named("all")) == len(PEERS)
+    with pytest.raises(UnknownNameError, match="Unknown peer on cuda 'optimum'"):
+        peers_named("optimum", "cuda")
     with pytest.raises(UnknownNameError, match=r"Unknown peer 'torch'\. .*Choices: all, none, "):
         peers_named("torch")
     assert cli("bench", "compare", "shapes", tmp_path, "--list") == 0

@@ -31,7 +31,7 @@ _EXPORTS = {"optimum": "onnx", "openvino": "openvino"}
 """What ``optimum-cli export`` makes for a library; diffusers reads the checkpoint itself."""
 
 
-def peer_side(peer: Peer, checkpoint: Path, case: Case) -> Side:
+def peer_side(peer: Peer, checkpoint: Path, case: Case, device: str = "cpu") -> Side:
     """Make what a peer needs, where it is not there yet, and say how it is started.
 
     Raises:
@@ -39,7 +39,7 @@ def peer_side(peer: Peer, checkpoint: Path, case: Case) -> Side:
     """
     environment = ensure_environment(peer.library)
     model = _model(peer.library, checkpoint, environment)
-    work = {"height": case.height, "width": case.width, "batch": case.batch}
+    work = {"height": case.height, "width": case.width, "batch": case.batch, "device": device}
     return Side(
         name=peer.name,
         command=(str(environment / "bin" / "python"), str(_HERE / "side.py")),

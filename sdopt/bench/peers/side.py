@@ -38,11 +38,13 @@ def _diffusers(setup: Figures) -> Load:
     def load() -> Make:
         dtype = getattr(torch, setup["dtype"])
         pipeline = DiffusionPipeline.from_pretrained(setup["model"], dtype=dtype)
+        pipeline.to(setup["device"])
         if setup["compiled"]:
+            mode = "max-autotune" if setup["device"] == "cuda" else "default"
             pipeline.unet.to(memory_format=torch.channels_last)
             pipeline.vae.to(memory_format=torch.channels_last)
-            pipeline.unet = torch.compile(pipeline.unet, fullgraph=True)
-            pipeline.vae.decode = torch.compile(pipeline.vae.decode, fullgraph=True)
+            pipeline.unet = torch.compile(pipeline.unet, mode=mode, fullgraph=True)
+            pipeline.vae.decode = torch.compile(pipeline.vae.decode, mode=mode, fullgraph=True)
         return _making(pipeline, dtype)
 
     return load
@@ -94,7 +96,7 @@ def _making(pipeline: Any, dtype: Any) -> Make:
             torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed + i))
             for i in range(batch)
         ]
-        latents = torch.cat(noise).to(dtype)
+        latents = torch.cat(noise).to(pipeline.device, dtype)
         begin = time.perf_counter()
         images = pipeline(
             ask["prompt"], num_images_per_prompt=batch, latents=latents, **options

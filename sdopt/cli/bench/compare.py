@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     metavar="NAME,…",
     help="Peers with commas between, all, or none. See --list.",
 )
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where all sides compute.",
+)
 @click.option("--list", "list_peers", is_flag=True, help="Tell the peers, and end.")
 @click.option("--size", metavar="WxH", help="In pixels.  [default: the bundle's]")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="[default: the bundle's]")
@@ -63,6 +70,7 @@ def command(
     checkpoint: Path,
     ours: tuple[str, ...],
     peers: str,
+    device: str,
     list_peers: bool,
     rounds: int,
     starts: int,
@@ -85,10 +93,13 @@ def command(
     if list_peers:
         click.echo(peers_text())
         return
-    chosen = peers_named(peers)
+    chosen = peers_named(peers, device)
     case = _case(bundle, what)
     with progress_bar("Preparing") as report:
-        entries = [*_ours(bundle, ours, case), *_theirs(chosen, checkpoint, case, report)]
+        entries = [
+            *_ours(bundle, ours, device, case),
+            *_theirs(chosen, checkpoint, device, case, report),
+        ]
         if len(entries) < 2:
             raise click.UsageError("One side alone is no comparison: name peers, or more --ours.")
         contest = Contest(
@@ -124,24 +135,32 @@ def _case(bundle: str, what: dict[str, str | float | None]) -> Case:
     )
 
 
-def _ours(bundle: str, names: tuple[str, ...], case: Case) -> list[Entry]:
+def _ours(bundle: str, names: tuple[str, ...], device: str, case: Case) -> list[Entry]:
     from sdopt.bench.compare import Entry
     from sdopt.bench.sides import sdopt_side
 
     sides = []
     for name in names:
         engine, _, precision = name.partition(":")
-        side = sdopt_side(bundle, engine=engine, precision=precision or None, max_rows=case.batch)
+        side = sdopt_side(
+            bundle,
+            engine=engine,
+            device=device,
+            precision=precision or None,
+            max_rows=case.batch,
+        )
         sides.append(Entry(side=side))
     return sides
 
 
-def _theirs(peers: list[Peer], checkpoint: Path, case: Case, report: Report) -> list[Entry]:
+def _theirs(
+    peers: list[Peer], checkpoint: Path, device: str, case: Case, report: Report
+) -> list[Entry]:
     from sdopt.bench.compare import Entry
     from sdopt.bench.peers.environments import peer_side
 
     entries = []
     for peer in peers:
         report(f"Preparing {peer.name}", 0.0)
-        entries.append(Entry(side=peer_side(peer, checkpoint, case), source=peer.source))
+        entries.append(Entry(side=peer_side(peer, checkpoint, case, device), source=peer.source))
     return entries
