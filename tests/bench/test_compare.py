@@ -75,7 +75,8 @@ def test_sides_take_turns(compared: tuple[CompareRecord, Path]) -> None:
         assert turns.ratio.unit == "run"
         assert turns.ratio.low < turns.reference_median_s / turns.median_s < turns.ratio.high
     diffusers = record.sides[-1]
-    assert diffusers.settings == {"library": "diffusers", "dtype": "float32", "compiled": False}
+    how = {"dtype": "float32", "compiled": False, "device": "cpu"}
+    assert diffusers.settings == {"library": "diffusers", **how}
     assert {"torch", "diffusers"} <= diffusers.versions.keys()
 
 
