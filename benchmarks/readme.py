@@ -17,6 +17,7 @@ from statistics import median
 
 from benchmarks.repeatability import RepeatabilityRecord
 from benchmarks.serve_table import serve_rows
+from sdopt.bench.bench_record import BenchRecord
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.compare_text import compare_rows
 from sdopt.bench.quality_record import QualityRecord, QualityRow
@@ -109,6 +110,25 @@ def quality(path: Path) -> list[str]:
     return markdown((record.prompts, *(f"{count} steps" for count in steps)), rows)
 
 
+def bench(*paths: Path) -> list[str]:
+    """Lay out how far the stages account for the wall time, case by case."""
+    rows = []
+    for path in paths:
+        record = read_record(BenchRecord, path)
+        for case in record.cases:
+            off = max(abs(1 - sum(s.stages_s.values()) / s.wall_s) for s in case.samples)
+            work = f"{case.case.width}×{case.case.height}, {case.case.num_inference_steps} steps"
+            rows.append(
+                (
+                    f"{record.subject}, {work}, batch {case.case.batch}",
+                    f"{len(case.samples)} in {len(case.processes)} processes",
+                    f"{100 * case.unaccounted:.3f} %",
+                    f"{100 * off:.3f} %",
+                )
+            )
+    return markdown(("what", "requests", "in no stage, median", "at most"), rows)
+
+
 def _quality(row: QualityRow) -> list[str]:
     distance = [] if row.median_psnr_db is None else [f"{row.median_psnr_db:.0f} dB"]
     return [f"{100 * row.accuracy.value:.0f} %", *distance, f"{row.median_s:.2g} s"]
@@ -142,6 +162,7 @@ def repeat(path: Path) -> list[str]:
 
 
 MAKERS: dict[str, Callable[..., list[str]]] = {
+    "bench": bench,
     "export": export,
     "image": image,
     "compare": compare,

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 _MARKERS = {"text_encoder": "^", "unet": "o", "vae_decoder": "s"}
 
 
-def roofline_plot(points: Sequence[Reached]) -> Figure:
-    """Draw each machine's limits, and every component below them."""
-    figure = new_figure(10, 5.5 + 0.25 * len(points), "What is reached of what the machine allows")
+def roofline_plot(subject: str, points: Sequence[Reached]) -> Figure:
+    """Draw the machine's limits as a subject can use them, and its components below them."""
+    title = f"What is reached of what the machine allows: {subject}"
+    figure = new_figure(10, 5.5 + 0.25 * len(points), title)
     axes = figure.subplots()
     right = 4 * max(point.intensity for point in points)
     roofs: list[MachineRates] = []
@@ -55,7 +56,7 @@ def _draw_roof(axes: Axes, machine: MachineRates, right: float) -> None:
 
 
 def _draw_point(axes: Axes, index: int, point: Reached) -> None:
-    name = f"{point.limit.component}: {point.row.subject}, {point.row.work}"
+    name = f"{point.limit.component}: {point.row.work}"
     label = f"{name} ({point.share:.0%} of the limit)"
     marker = _MARKERS[point.limit.component]
     colour = COLOURS[index % len(COLOURS)]

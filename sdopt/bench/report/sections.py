@@ -8,7 +8,7 @@ from sdopt.bench.bench_record import BenchRecord, Subject
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.kinds import Found
 from sdopt.bench.quality_record import QualityRecord
-from sdopt.bench.reached import Row, reached, rows_of
+from sdopt.bench.reached import Reached, Row, reached, rows_of
 from sdopt.bench.report.bench_plots import distributions, scaling, stage_bars
 from sdopt.bench.report.other_sections import compare_section, quality_section
 from sdopt.bench.report.page import Section, Table, environment_rows
@@ -122,11 +122,22 @@ def _rooflines(records: Sequence[BenchRecord]) -> list[Section]:
     return [
         Section(
             title="What the machine allows",
-            plots={"roofline": png(roofline_plot(points))},
+            plots=_roofline_plots(points),
             tables=[Table(headings=headings, rows=rows, words=2), *nodes],
             notes=[_LIMIT_NOTE],
         )
     ]
+
+
+def _roofline_plots(points: Sequence[Reached]) -> dict[str, bytes]:
+    """Draw one plot for each subject: the limits are those of its engine and precision."""
+    subjects = dict.fromkeys(point.row.subject for point in points)
+    plots = {}
+    for number, subject in enumerate(subjects, start=1):
+        name = "roofline" if len(subjects) == 1 else f"roofline-{number}"
+        figure = roofline_plot(subject, [p for p in points if p.row.subject == subject])
+        plots[name] = png(figure)
+    return plots
 
 
 def _stages(records: Sequence[BenchRecord]) -> list[Section]:
