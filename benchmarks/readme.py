@@ -144,18 +144,16 @@ def repeat(path: Path) -> list[str]:
     return markdown(
         (
             f"{record.subject}, {work}; {each}",
-            "within the interval before",
+            "within the interval of the one in turn with it",
+            "of the one before",
             "interval, median",
-            "found slower by 5 %",
-            "in no stage, at most",
         ),
         [
             (
-                f"{figures['pairs'] + 1} measurements, one after the other",
+                f"{len(record.measurements)} measurements",
+                f"{figures['within_the_interval_of_the_other']} of {figures['pairs_in_turn']}",
                 f"{figures['within_the_interval_before']} of {figures['pairs']}",
                 f"± {100 * median(widths):.1f} %",
-                f"{figures['found_slower_by_more_than_5_percent']} of {figures['pairs']}",
-                f"{100 * figures['unaccounted']:.2f} %",
             )
         ],
     )

@@ -3,8 +3,11 @@
     python -m benchmarks.repeatability RECORD.json BUNDLE --size 64x64 --steps 4 [--again 20]
 
 Each measurement is a whole `sdopt bench`, with processes of its own. At 95 % confidence one of
-twenty may fall outside. A record that is there is continued up to --again, so that a machine can be
-borrowed for minutes at a time.
+twenty may fall outside. Where other programs come and go, what is measured a minute later is not
+the same thing: so each measurement is looked at as two that took turns, too.
+
+A record that is there is continued up to --again, so that a machine can be borrowed for minutes at
+a time.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from typing import Any, Literal
 from sdopt.bench.environment import Environment, environment
 from sdopt.bench.record import now, read_record, write_record
 from sdopt.bench.run import Plan, measure
-from sdopt.bench.statistics import ratio, repeatability, verdict
+from sdopt.bench.statistics import Groups, ratio, repeatability, verdict
 from sdopt.bench.work import Amount, Case, sizes
 from sdopt.engines.options import EngineOptions
+
+_LEAST_PROCESSES = 6
+"""Of which two measurements can be made: an interval needs three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +61,32 @@ class RepeatabilityRecord:
         slower = [
             verdict(ratio(after, before), 0.05) == "slower" for before, after in pairwise(walls)
         ]
+        turns = [in_turn(each.walls_s) for each in self.measurements]
+        together = [(repeatability(one), repeatability(other)) for one, other in turns]
         return {
             "pairs": len(pairs),
             "within_the_interval_before": sum(within),
             "found_slower_by_more_than_5_percent": sum(slower),
+            "pairs_in_turn": len(together),
+            "within_the_interval_of_the_other": sum(
+                one.low <= other.estimate <= one.high  # type: ignore[union-attr]
+                for one, other in together
+            ),
             "estimates_s": [interval.estimate for interval in intervals if interval],
             "relative_half_widths": [interval.relative for interval in intervals if interval],
             "unaccounted": max(each.unaccounted for each in self.measurements),
         }
+
+
+def in_turn(walls: Groups) -> tuple[Groups, Groups]:
+    """Take every other process, or where they are few every other run, as one of two measurements.
+
+    Args:
+        walls: Wall times in seconds by process, in the order in which they were measured.
+    """
+    if len(walls) >= _LEAST_PROCESSES:
+        return walls[0::2], walls[1::2]
+    return [process[0::2] for process in walls], [process[1::2] for process in walls]
 
 
 def main() -> None:
