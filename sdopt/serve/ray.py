@@ -185,9 +185,10 @@ def serve_on_ray(
         **fleet.model_dump(),
     )
     ended = threading.Event()
+    start_ray(address, keys=settings.api_keys)
+    # After Ray's own handler, which would abort a process that has not ended 3 s after SIGTERM.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    start_ray(address, keys=settings.api_keys)
     try:
         serve.run(app(cluster), name=_NAME, route_prefix="/")
         ended.wait()

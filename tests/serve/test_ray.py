@@ -243,8 +243,15 @@ def test_the_command_serves_and_ends_with_0(shapes: Pipeline) -> None:
         answer = Client(url, key="secret").send(Ask(body=BODY | {"seed": 3}), time.monotonic())
         assert answer.status == 200
         assert different_pictures(shapes, [answer]) == []
-        running.send_signal(signal.SIGTERM)
+        # Longer than the 3 s after which Ray's own handler would abort.
+        long = Ask(body=BODY | {"num_inference_steps": 150, "n": 10, "seed": 4})
+        with ThreadPoolExecutor(1) as pool:
+            last = pool.submit(Client(url, key="secret").send, long, time.monotonic())
+            time.sleep(0.5)
+            running.send_signal(signal.SIGTERM)
+            assert last.result().status == 200
         assert running.wait(60) == 0
+        assert different_pictures(shapes, [last.result()]) == []
     finally:
         running.kill()
         running.wait()
