@@ -17,6 +17,7 @@ from statistics import median
 
 from benchmarks.repeatability import RepeatabilityRecord
 from benchmarks.serve_table import serve_rows
+from benchmarks.sizes_table import size_rows
 from sdopt.bench.bench_record import BenchRecord
 from sdopt.bench.compare_record import CompareRecord
 from sdopt.bench.compare_text import compare_rows
@@ -24,7 +25,10 @@ from sdopt.bench.quality_record import QualityRecord, QualityRow
 from sdopt.bench.record import read_record
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("benchmarks.md", "serving.md")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("benchmarks.md", "families.md", "serving.md")),
+)
 RECORDS = ROOT / "benchmarks" / "records"
 BLOCK = re.compile(r"(<!-- records: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -167,6 +171,7 @@ MAKERS: dict[str, Callable[..., list[str]]] = {
     "quality": quality,
     "serve": lambda path: markdown(*serve_rows(path)),
     "repeatability": repeat,
+    "sizes": lambda *paths: markdown(*size_rows(*paths)),
 }
 
 

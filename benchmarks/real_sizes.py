@@ -1,7 +1,7 @@
 """Export, verify and use a model of true size: time, largest process, size on disk.
 
-    python benchmarks/real_sizes.py RECORD.json --family sdxl --precision fp16 --folder FOLDER \
-        [--stage export --stage verify ...] [--optimum VENV]
+    python benchmarks/real_sizes.py benchmarks/records/sizes_sdxl_fp16.json \
+        --family sdxl --precision fp16 --folder FOLDER [--stage export ...] [--optimum VENV]
 
 Each stage is one command in a process of its own. Figures are added to RECORD.json stage by stage,
 so that a machine can be borrowed for minutes at a time. The checkpoint has random weights, stored
@@ -9,6 +9,7 @@ in float16 for SDXL and in float32 otherwise, as the published ones are. FOLDER 
 and what stages make of it.
 
 A command whose processes together hold more than --limit-gb is ended, and the record says so.
+`python -m benchmarks.readme` lays the records out in docs/families.md.
 """
 
 from __future__ import annotations

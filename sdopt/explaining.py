@@ -11,12 +11,14 @@ from typing import TypedDict, Unpack, cast
 import numpy as np
 from PIL import Image, ImageOps
 
+from sdopt.errors import InvalidValueError
 from sdopt.pipeline import Pipeline, load
 from sdopt.runtime.images import psnr_db
 from sdopt.runtime.input_picture import open_picture
 from sdopt.runtime.ports import FloatArray
 from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.request_options import RequestOptions
+from sdopt.runtime.schedulers import find_scheduler
 from sdopt.runtime.trace import Moment, Trace, trace
 
 COLUMNS = 6
@@ -136,17 +138,19 @@ def explain(
         image: A path or a PIL image; cropped at its centre and resized to the size asked for, or
             the bundle's own.
         prompt: What the UNet is told, and what the generation shall show.
-        pipeline: What to look into; the carried model where None.
+        pipeline: What to look into, without a refiner; the carried model where None.
         seed: Of all noise.
         progress: Called with what is being done and the share that is done, 0 to 1.
         **options: See :class:`ExplainOptions`.
 
     Raises:
         RequestError: The image is no picture, a value is not allowed, or the model makes no
-            pictures from prompts alone.
+            pictures from prompts alone, or by two passes.
         EngineError: A component failed.
     """
     pipeline = pipeline or load("shapes")
+    if pipeline.refiner is not None:
+        raise InvalidValueError("pipeline.refiner", pipeline.refiner.bundle.path.name, "None")
     report = progress or (lambda _, __: None)
     asked = cast("RequestOptions", {**options, "seed": seed})
     request = pipeline.request(prompt, **asked)
@@ -181,16 +185,27 @@ def _noised(
     pipeline: Pipeline, prompt: str, options: RequestOptions, latents: FloatArray
 ) -> list[tuple[Moment, float]]:
     """Let the UNet look once at latents with noise, as image to image begins, the most first."""
-    steps = pipeline.request(prompt, **options).num_inference_steps
+    request = pipeline.request(prompt, **options)
+    steps = request.num_inference_steps
     seen: list[tuple[Moment, float]] = []
     for skipped in _spread(steps):
-        share = (steps - skipped) / steps
-        # A little more, because steps * share is cut to a whole number.
-        strength = min(math.nextafter(share, 2), 1.0)
-        given: RequestOptions = {**options, "image": latents, "strength": strength}
-        begun = trace(pipeline.generator, pipeline.request(prompt, **given), stages=1)
-        seen += [(moment, share) for moment in begun.moments]
+        own = {name: x for name, x in options.items() if name != "num_inference_steps"}
+        given = {**own, **_beginning(pipeline, request, skipped), "image": latents}
+        begun = pipeline.request(prompt, **cast("RequestOptions", given))
+        (moment,) = trace(pipeline.generator, begun, stages=1).moments
+        seen.append((moment, (steps - skipped) / steps))
     return seen
+
+
+def _beginning(pipeline: Pipeline, request: GenerationRequest, skipped: int) -> RequestOptions:
+    """Return what lets image to image begin after the first steps of a request's schedule."""
+    plan, steps = request.plan, request.num_inference_steps
+    if pipeline.bundle.family.strength_shortens and find_scheduler(plan.name).spec.distilled:
+        # Here strength would move all steps. There is one evaluation for each.
+        return {"strength": 1.0, "timesteps": [int(t) for t in plan.timesteps[skipped:]]}
+    # A little more, because steps * strength is cut to a whole number.
+    strength = math.nextafter((steps - skipped) / steps, 2)
+    return {"strength": min(strength, 1.0), "num_inference_steps": steps}
 
 
 def _chosen(run: Trace) -> list[tuple[Moment, float]]:

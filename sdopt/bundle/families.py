@@ -83,6 +83,8 @@ class Family:
         task: What the UNet was trained for.
         num_inference_steps: What is usual, for requests that do not say.
         guidance_scale: Likewise.
+        strength_shortens: Whether image to image runs all steps within the share of the schedule
+            that ``strength`` says; elsewhere it leaves out those outside.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Family:
     task: Task = "text_to_image"
     num_inference_steps: int = 50
     guidance_scale: float = 7.5
+    strength_shortens: bool = False
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -172,6 +175,7 @@ FAMILIES: dict[str, Family] = {
             guidance="embedded",
             num_inference_steps=4,
             guidance_scale=8.5,
+            strength_shortens=True,
         ),
         Family(
             name="sd_turbo",

@@ -218,7 +218,7 @@ def _draw_looks(page: _Page, looks: Sequence[Look], predicted: str, words: Seque
         page.bar(column, 1 / (1 + sigma**2))
         page.caption(
             column,
-            f"t = {look.moment.timestep:.0f}, σ = {sigma:.2f}",
+            f"t = {look.moment.timestep:.0f}, σ = {f'{sigma:.2f}' if np.isfinite(sigma) else '∞'}",
             f"{words[column]} · PSNR {_db(look.psnr_db)}",
             below=14,
         )

@@ -65,6 +65,7 @@ class ImageRequest:
         picture: At the size that is generated; None where latents are given.
         latents: (pictures, channels, height/8, width/8) float32; None where a picture is given.
         strength: Share of the schedule to run.
+        shortens: Whether all steps are run within that share; else those outside are left out.
         overlay: What puts a redrawn area back into the picture; None where all of it is new.
         settings: What was asked for, as JSON data; pictures by their SHA-256.
     """
@@ -73,6 +74,7 @@ class ImageRequest:
     picture: InputPicture | None
     latents: FloatArray | None = None
     strength: float
+    shortens: bool = False
     overlay: Overlay | None
     settings: Mapping[str, object]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import numpy as np
@@ -83,6 +83,8 @@ class RequestRules:
         image = open_image(options, self.latent_channels)
         size = self._size(options, image)
         start = None if image is None else image_request(image, options, size)
+        if start is not None and start.task == "image_to_image":
+            start = replace(start, shortens=self.family.strength_shortens)
         return self.request_from(prompt, options, size, start)
 
     def request_from(
@@ -118,6 +120,7 @@ class RequestRules:
                 default_steps=self.defaults.num_inference_steps,
                 task=task,
                 strength=1.0 if start is None else start.strength,
+                shortens=start is not None and start.shortens,
             ),
             guidance_scale=guidance_scale,
             seed=choose_seed(options.get("seed"), 1 if variation else len(prompts) * copies),

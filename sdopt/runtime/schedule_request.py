@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from sdopt.errors import InvalidValueError
-from sdopt.runtime.schedulers import Churn, Plan, PlanOptions, Task, compile_plan
+from sdopt.runtime.schedulers import (
+    Churn,
+    Plan,
+    PlanOptions,
+    Task,
+    compile_plan,
+    shortened_timesteps,
+)
+from sdopt.runtime.schedulers.numbers import real
 from sdopt.runtime.schedulers.options import PlanKeywords
 
 
@@ -66,6 +74,7 @@ def schedule_request(
     default_steps: int,
     task: Task,
     strength: float,
+    shortens: bool = False,
 ) -> ScheduleRequest:
     """Compile what a request says of its schedule.
 
@@ -75,6 +84,7 @@ def schedule_request(
         default_steps: Where the request does not say.
         task: How the first latents are made.
         strength: Share of the schedule to run.
+        shortens: Whether all steps are run within that share; else those outside are left out.
 
     Raises:
         RequestError: A value is not allowed, or would have no effect.
@@ -85,8 +95,13 @@ def schedule_request(
     ends = {name: options[name] for name in _ENDS if options.get(name) is not None}
     keywords = PlanKeywords(eta=eta, task=task, strength=strength, churn=_churn(options))
     keywords.update(custom | ends)  # type: ignore[typeddict-item]
-    plan = compile_plan(config, steps, scheduler=options.get("scheduler"), **keywords)
     how = custom or {"num_inference_steps": steps}
+    scheduler = options.get("scheduler")
+    if shortens and not custom and 0 < real(strength) < 1:
+        full = PlanOptions(num_inference_steps=steps).steps
+        if (timesteps := shortened_timesteps(config, full, strength, scheduler)) is not None:
+            keywords["strength"], keywords["timesteps"], steps = 1.0, timesteps, None
+    plan = compile_plan(config, steps, scheduler=scheduler, **keywords)
     churn = {name: options[name] for name in _CHURN if options.get(name) is not None}
     return ScheduleRequest(
         plan=plan,

@@ -17,6 +17,7 @@ import sdopt
 from sdopt.errors import CheckpointError, WeightsMismatchError
 from sdopt.export.checkpoint import Checkpoint
 from sdopt.export.sources import read_checkpoint
+from tests.onnx_folders import as_optimum
 
 torch = pytest.importorskip("torch", reason="needs sdopt[export]")
 
@@ -70,16 +71,31 @@ def test_settings_that_no_weight_tells(written: Path, kind: str) -> None:
             assert file.config(name)[key] == folder.config(name)[key]
 
 
-def test_the_folder_and_the_single_file_give_the_same_picture(
-    written: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
+def test_folder_single_file_and_onnx_folder_give_the_same_picture(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    pictures = []
-    for source, name in (("folder", "one"), ("model.safetensors", "two")):
-        sdopt.export(written / "sd1" / source, tmp_path / name)
-        pipeline = sdopt.load(tmp_path / name)
-        result = pipeline("a red circle", num_inference_steps=3, seed=1, height=64, width=72)
-        pictures.append(result.images[0].tobytes())
-    assert pictures[0] == pictures[1]
+    """Bit for bit, on the way from one form of a model to the next; equal weights share a file."""
+    monkeypatch.setattr("sdopt.bundle.sharing._SMALLEST_BYTES", 1000)
+    one, two = tmp_path / "from-folder", tmp_path / "from-file"
+    sdopt.export(written / kind / "folder", one)
+    sdopt.export(written / kind / "model.safetensors", two, share_with=[one])
+    for component in ("unet", "vae_decoder"):
+        weights = f"{component}/model.onnx_data"
+        assert (one / weights).samefile(two / weights)
+    as_optimum(tmp_path / "from-file", tmp_path / "onnx-folder")
+    sdopt.import_onnx(tmp_path / "onnx-folder", tmp_path / "from-onnx-folder")
+    names = ("from-folder", "from-file", "onnx-folder", "from-onnx-folder")
+    pictures = {name: picture(tmp_path / name) for name in names}
+    assert len(set(pictures.values())) == 1
+    other = picture(tmp_path / "from-folder", seed=2)
+    assert other not in pictures.values()
+
+
+def picture(bundle: Path, seed: int = 1) -> bytes:
+    options = {"num_inference_steps": 3, "guidance_scale": 3, "height": 64, "width": 72}
+    result = sdopt.load(bundle)("a red circle", seed=seed, **options)  # type: ignore[arg-type]
+    return result.images[0].tobytes()
 
 
 def test_files_say_what_they_predict(written: Path, tmp_path: Path) -> None:

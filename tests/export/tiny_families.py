@@ -2,8 +2,9 @@
 
     python tests/export/tiny_families.py OUT FAMILY [--seed 0]
 
-FAMILY is a name of :data:`sdopt.bundle.families.FAMILIES`. Three UNet levels, VAEs of factor 8, and
-CLIP-format tokenizers that know bytes and five merges; the second one pads with another token.
+FAMILY is a name of :data:`sdopt.bundle.families.FAMILIES`, or sd2_base: 2.x that predicts noise.
+Three UNet levels, VAEs of factor 8, and CLIP-format tokenizers that know bytes and five merges; the
+second one pads with another token.
 A script, run in a process of its own, so that the tests themselves stay free of torch.
 """
 
@@ -59,6 +60,7 @@ TINY: dict[str, TinyFamily] = {
         unet={"time_cond_proj_dim": 32},
     ),
     "sd2": TinyFamily(scheduler=DDIM_V, unet=LINEAR, activation="gelu"),
+    "sd2_base": TinyFamily(unet=LINEAR, activation="gelu"),
     "sd2_inpainting": TinyFamily(
         "StableDiffusionInpaintPipeline", unet=LINEAR | MASKED, activation="gelu"
     ),

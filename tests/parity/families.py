@@ -25,7 +25,7 @@ MEAN_TOLERANCE, MAX_TOLERANCE = 0.5, 3
 PROMPT, SEED = "a large red circle on a blue background", 3
 HALF = "sdxl-fp16"
 COMMON = ("sd2", "sd_turbo", "lcm", "sdxl", "sdxl_turbo", "sdxl_refiner", "sd1_inpainting")
-RARE = ("sd2_inpainting", "sdxl_lcm", "sdxl_inpainting")
+RARE = ("sd1", "sd2_base", "sd2_inpainting", "sdxl_lcm", "sdxl_inpainting")
 
 
 @dataclass

@@ -187,6 +187,20 @@ def test_given_embeddings_need_their_pooled_ones(common: dict[str, Family]) -> N
     )
 
 
+@pytest.mark.parametrize("name", ["sd2", "lcm", "sdxl"])
+def test_explained_is_what_is_made(common: dict[str, Family], name: str) -> None:
+    ours = common[name].ours
+    options: Any = {"num_inference_steps": 8, "height": 64, "width": 72}
+    explained = sdopt.explain(PICTURE, PROMPT, pipeline=ours, seed=SEED, **options)
+    made = ours(PROMPT, seed=SEED, **options).images[0]
+    assert explained.finished.tobytes() == made.tobytes()
+    told = [[look.moment.timestep for look in x] for x in (explained.noised, explained.generation)]
+    assert told[0] == told[1]
+    assert len(told[0]) == 6
+    with pytest.raises(InvalidValueError, match="task is inpainting for this model"):
+        sdopt.explain(PICTURE, PROMPT, pipeline=common["sd1_inpainting"].ours)
+
+
 def refusal(pipeline: Pipeline, prompt: str | None, **options: Any) -> str:
     with pytest.raises(InvalidValueError) as error:
         pipeline.request(prompt, **options)

@@ -5,7 +5,10 @@ diffusers gets one generator for both pipelines, so that the noise goes on in th
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,6 +129,14 @@ def test_settings_make_the_picture_again(both: Pipeline) -> None:
     assert first.images[0].tobytes() == again.images[0].tobytes()
 
 
+def test_two_passes_are_not_explained(both: Pipeline) -> None:
+    with pytest.raises(InvalidValueError) as error:
+        sdopt.explain(PICTURE, PROMPT, pipeline=both)
+    assert str(error.value) == (
+        "pipeline.refiner='bundle' is not allowed. pipeline.refiner is None."
+    )
+
+
 def test_it_warms_up(both: Pipeline) -> None:
     assert both.warmup().unet_ms > 0
 
@@ -157,6 +168,20 @@ def test_what_cannot_be_done_is_refused(common: dict[str, Family], both: Pipelin
     assert refusal(common["sdxl"].ours, denoising_start=0.8) == (
         "denoising_start=0.8 is not allowed. denoising_start is None for text_to_image. A run that "
         "takes over needs latents to start from."
+    )
+
+
+def test_a_refiner_without_a_base(common: dict[str, Family], tmp_path: Path) -> None:
+    """On the command line; in Python: test_families.py."""
+    refiner = str(common["sdxl_refiner"].ours.bundle.path)
+    out = tmp_path / "never.png"
+    command = [sys.executable, "-m", "sdopt", "generate", refiner, PROMPT, "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, out.exists()) == (2, "", False)
+    assert done.stderr.splitlines()[-1] == (
+        "Error: task='text_to_image' is not allowed. task is image_to_image or inpainting for this "
+        "model (Stable Diffusion XL refiner). Its UNet knows the end of the schedule alone: give "
+        "image, or load it beside its base, sdopt.load(base, refiner=...)."
     )
 
 

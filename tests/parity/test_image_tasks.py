@@ -17,70 +17,10 @@ import sdopt
 from sdopt.errors import InvalidValueError
 from sdopt.pipeline import Pipeline
 from tests.parity.families import MEAN_TOLERANCE, Family
+from tests.parity.tasks import PROMPT, SCHEDULERS, SIZES, STEPS, difference, picture
 
 torch = pytest.importorskip("torch", reason="needs sdopt[export]")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
-PROMPT, SEED, STEPS = "a blue square on a green background", 7, 5
-SIZES = {"default": (96, 96), "odd": (136, 200)}
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-}
-
-
-def picture(size: tuple[int, int]) -> Image.Image:
-    """A red circle on yellow, of another size than what is made of it."""
-    image = Image.new("RGB", (size[1] + 14, size[0] + 9), "yellow")
-    ImageDraw.Draw(image).ellipse((20, 30, 90, 100), fill="red")
-    return image
-
-
-def mask_of(image: Image.Image) -> Image.Image:
-    mask = Image.new("L", image.size)
-    ImageDraw.Draw(mask).rectangle((image.width // 2, 20, image.width - 10, 90), fill=255)
-    return mask
-
-
-def difference(
-    ours: Pipeline, theirs: Any, size: tuple[int, int], options: dict[str, Any], shift: int = 0
-) -> Any:
-    """Return how far the two pictures are apart, 0 to 255, pixel by pixel."""
-    image = picture(size)
-    masks = {"mask_image": mask_of(image)} if "Inpaint" in type(theirs).__name__ else {}
-    height, width = size
-    made = ours(PROMPT, seed=SEED, image=image, height=height, width=width, **masks, **options)
-    # diffusers' image to image takes no size: it is that of the picture.
-    given = {**masks, "height": height, "width": width} if masks else {}
-    scheduler = options.get("scheduler")
-    rest = {name: value for name, value in options.items() if name != "scheduler"}
-    before = theirs.scheduler
-    if scheduler:
-        theirs.register_modules(scheduler=their_scheduler(before.config, scheduler))
-    expected = theirs(
-        PROMPT,
-        image=image if masks else image.resize((width, height), Image.Resampling.LANCZOS),
-        generator=torch.Generator("cpu").manual_seed(SEED + shift),
-        **given,
-        **rest,
-    ).images[0]
-    theirs.register_modules(scheduler=before)
-    found = np.asarray(made.images[0]).astype(int)
-    return np.abs(found - np.asarray(expected).astype(int))
-
-
-def their_scheduler(config: Any, name: str) -> Any:
-    import diffusers
-
-    class_name, settings = SCHEDULERS[name]
-    return getattr(diffusers, class_name).from_config(config, **settings)
 
 
 def check(ours: Pipeline, theirs: Any, **options: Any) -> None:
@@ -149,6 +89,33 @@ def test_every_family_does_it(
     family = common[name]
     theirs = by_task(family.theirs)[task]
     check(family.ours, theirs, strength=strength, guidance_scale=guidance_scale)
+
+
+@pytest.mark.parametrize("strength", [0.4, 0.8, 1.0])
+def test_consistency_models_run_all_their_steps(common: dict[str, Family], strength: float) -> None:
+    from diffusers import LatentConsistencyModelImg2ImgPipeline
+
+    family = common["lcm"]
+    theirs = LatentConsistencyModelImg2ImgPipeline.from_pipe(family.theirs)
+    theirs.set_progress_bar_config(disable=True)
+    check(family.ours, theirs, strength=strength, guidance_scale=8.5)
+    size: Any = {"height": 64, "width": 64}
+    request = family.ours.request(PROMPT, image=picture((64, 64)), strength=strength, **size)
+    assert request.plan.stages == request.num_inference_steps == 4
+    assert request.plan.timesteps[0] == int(50 * strength) * 20 - 1
+    result = family.ours.start(request).result
+    settings = result.settings(0)
+    assert (settings["num_inference_steps"], settings["strength"]) == (4, strength)
+    with pytest.raises(InvalidValueError) as error:
+        family.ours.request(PROMPT, image=picture((64, 64)), strength=0.06)
+    assert str(error.value) == (
+        "strength=0.06 is not allowed. strength is at least num_inference_steps / "
+        "original_inference_steps = 0.08. This model runs all its steps, within that share of "
+        "those that it was distilled on."
+    )
+    for wrong in (0.0, 2.0):
+        with pytest.raises(InvalidValueError, match="strength is a number above 0 and up to 1"):
+            family.ours.request(PROMPT, image=picture((64, 64)), strength=wrong)
 
 
 def test_what_is_outside_the_mask_stays(shapes: Pipeline) -> None:

@@ -18,6 +18,7 @@ from sdopt.runtime.schedulers.refusals import refuse_contradictions, refuse_what
 from sdopt.runtime.schedulers.schedule import Schedule, kept_stages
 from sdopt.runtime.schedulers.solvers.stage import Stage
 from sdopt.runtime.schedulers.spec import SchedulerSpec
+from sdopt.runtime.schedulers.table_grids import distilled_timesteps
 
 
 def compile_plan(
@@ -59,6 +60,31 @@ def compile_plan(
     if not np.isfinite(plan.updates).all():
         raise _coinciding_levels(spec, asked)
     return plan
+
+
+def shortened_timesteps(
+    config: Mapping[str, object], steps: int, strength: float, scheduler: str | None = None
+) -> list[int] | None:
+    """Return the timesteps with which image to image runs all its steps in a share of the schedule.
+
+    Args:
+        config: As for :func:`compile_plan`.
+        steps: That are run.
+        strength: The share, in (0, 1].
+        scheduler: As for :func:`compile_plan`.
+
+    Returns:
+        As many as there are steps, falling; None for schedulers of models that were not distilled
+        on certain timesteps.
+
+    Raises:
+        InvalidValueError: The share has fewer timesteps.
+        UnknownSchedulerError: No scheduler has this name.
+    """
+    spec, forced = _choose(config, scheduler)
+    if not spec.distilled:
+        return None
+    return distilled_timesteps(read_config(spec.class_name, config, forced), steps, strength)
 
 
 def _choose(config: Mapping[str, object], scheduler: str | None) -> Choice:

@@ -50,3 +50,8 @@ class SchedulerSpec:
     def suffixes(self) -> tuple[str, ...]:
         """The spacings of sigmas that this scheduler's class knows."""
         return tuple(s for s in SUFFIXES if SIGMA_SPACINGS[s] in CLASS_SETTINGS[self.class_name])
+
+    @property
+    def distilled(self) -> bool:
+        """Whether it is for models that were distilled on certain timesteps, and goes to those."""
+        return "original_inference_steps" in CLASS_SETTINGS[self.class_name]

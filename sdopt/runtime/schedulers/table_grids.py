@@ -127,11 +127,25 @@ def _spaced(config: SchedulerConfig, options: PlanOptions) -> list[int]:
 
 
 def _distilled(config: SchedulerConfig, options: PlanOptions) -> list[int]:
-    """Pick N timesteps, evenly by index, from those of the distillation (Luo et al. 2023)."""
+    """Return the timesteps of a run in full: those that were given, or picked ones."""
     if options.timesteps is not None:
         return list(options.timesteps)
-    steps, original = options.steps, config.original_inference_steps
     check_steps(config, options)
+    return distilled_timesteps(config, options.steps)
+
+
+def distilled_timesteps(config: SchedulerConfig, steps: int, strength: float = 1.0) -> list[int]:
+    """Pick timesteps, evenly by index, from those of the distillation (Luo et al. 2023).
+
+    Args:
+        config: The scheduler's settings.
+        steps: How many.
+        strength: From which share of them, the least noisy.
+
+    Raises:
+        InvalidValueError: There are not so many.
+    """
+    original = config.original_inference_steps
     if steps > original:
         raise InvalidValueError(
             "num_inference_steps",
@@ -139,7 +153,14 @@ def _distilled(config: SchedulerConfig, options: PlanOptions) -> list[int]:
             f"at most original_inference_steps={original}",
             "The model was distilled on no more",
         )
+    if steps > (share := int(original * strength)):
+        raise InvalidValueError(
+            "strength",
+            strength,
+            f"at least num_inference_steps / original_inference_steps = {steps / original:.4g}",
+            "This model runs all its steps, within that share of those that it was distilled on",
+        )
     stride = config.num_train_timesteps // original
-    distilled = np.arange(original, 0, -1) * stride - 1
-    picked = np.floor(np.linspace(0, original, steps, endpoint=False)).astype(np.int64)
+    distilled = np.arange(share, 0, -1) * stride - 1
+    picked = np.floor(np.linspace(0, share, steps, endpoint=False)).astype(np.int64)
     return [int(t) for t in distilled[picked]]
