@@ -138,28 +138,20 @@ def _quality(row: QualityRow) -> list[str]:
     return [f"{100 * row.accuracy.value:.0f} %", *distance, f"{row.median_s:.2g} s"]
 
 
-def repeat(path: Path) -> list[str]:
-    """Lay out how often a measurement lay where the one before said."""
-    record = read_record(RepeatabilityRecord, path)
+def repeat(*paths: Path) -> list[str]:
+    """Lay out how often a measurement lay where another one said."""
+    headings = ("the same again and again", "in turn", "one after the other", "interval, median")
+    return markdown(headings, [_repeated(read_record(RepeatabilityRecord, p)) for p in paths])
+
+
+def _repeated(record: RepeatabilityRecord) -> tuple[str, ...]:
     figures, case, amount = record.figures(), record.case, record.amount
-    widths = figures["relative_half_widths"]
-    work = f"{case.width}×{case.height}, {case.num_inference_steps} steps"
-    each = f"{amount.processes} processes, {amount.runs} runs each"
-    return markdown(
-        (
-            f"{record.subject}, {work}; {each}",
-            "within the interval of the one in turn with it",
-            "of the one before",
-            "interval, median",
-        ),
-        [
-            (
-                f"{len(record.measurements)} measurements",
-                f"{figures['within_the_interval_of_the_other']} of {figures['pairs_in_turn']}",
-                f"{figures['within_the_interval_before']} of {figures['pairs']}",
-                f"± {100 * median(widths):.1f} %",
-            )
-        ],
+    work = f"{record.subject}, {case.width}×{case.height}, {case.num_inference_steps} steps"
+    return (
+        f"{work}; processes: {amount.processes}, runs in each: {amount.runs}",
+        f"{figures['within_the_interval_of_the_other']} of {figures['pairs_in_turn']}",
+        f"{figures['within_the_interval_before']} of {figures['pairs']}",
+        f"± {100 * median(figures['relative_half_widths']):.1f} %",
     )
 
 
