@@ -140,7 +140,7 @@ def _quality(row: QualityRow) -> list[str]:
 
 def repeat(*paths: Path) -> list[str]:
     """Lay out how often a measurement lay where another one said."""
-    headings = ("the same again and again", "in turn", "one after the other", "interval, median")
+    headings = ("the same again and again", "in turn", "one after the other")
     return markdown(headings, [_repeated(read_record(RepeatabilityRecord, p)) for p in paths])
 
 
@@ -149,9 +149,10 @@ def _repeated(record: RepeatabilityRecord) -> tuple[str, ...]:
     work = f"{record.subject}, {case.width}×{case.height}, {case.num_inference_steps} steps"
     return (
         f"{work}; processes: {amount.processes}, runs in each: {amount.runs}",
-        f"{figures['within_the_interval_of_the_other']} of {figures['pairs_in_turn']}",
-        f"{figures['within_the_interval_before']} of {figures['pairs']}",
-        f"± {100 * median(figures['relative_half_widths']):.1f} %",
+        f"{figures['within_the_interval_of_the_other']} of {figures['pairs_in_turn']}, "
+        f"± {100 * median(figures['relative_half_widths_in_turn']):.0f} %",
+        f"{figures['within_the_interval_before']} of {figures['pairs']}, "
+        f"± {100 * median(figures['relative_half_widths']):.0f} %",
     )
 
 

@@ -72,6 +72,7 @@ class RepeatabilityRecord:
                 one.low <= other.estimate <= one.high  # type: ignore[union-attr]
                 for one, other in together
             ),
+            "relative_half_widths_in_turn": [one.relative for one, _ in together if one],
             "estimates_s": [interval.estimate for interval in intervals if interval],
             "relative_half_widths": [interval.relative for interval in intervals if interval],
             "unaccounted": max(each.unaccounted for each in self.measurements),
