@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from sdopt.cli.engine_options import choosing_engine
 from sdopt.engines.options import EngineOptions
 from sdopt.errors import InvalidValueError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from sdopt.serve.http.server import Address
+    from sdopt.serve.run import Settings
 
 
 class Bytes(click.ParamType[int]):
@@ -106,6 +112,7 @@ def command(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(str(error.name), "serve") from error
 
+    _check_fleet(click.get_current_context().params)
     address, keys = Address(host=host, port=port), _keys(options.pop("api_keys"))
     if not address.loopback and not keys:
         hint = "Give --api-keys, or SDOPT_API_KEYS"
@@ -118,16 +125,41 @@ def command(
         **options,
     )
     log_as_json()
-    if not on_ray:
+    if on_ray:
+        _serve_on_ray(bundles, address, settings, replicas=replicas, cpus=num_cpus, gpus=num_gpus)
+    else:
         serve(bundles, address, settings)
-        return
+
+
+def _serve_on_ray(
+    bundles: tuple[str, ...],
+    address: Address,
+    settings: Settings,
+    *,
+    replicas: tuple[int, int],
+    cpus: float,
+    gpus: float,
+) -> None:
     try:
         from sdopt.serve.ray import Fleet, serve_on_ray
     except ModuleNotFoundError as error:
         raise MissingDependencyError(str(error.name), "ray") from error
+
     least, most = replicas
-    fleet = Fleet(min_replicas=least, max_replicas=most, num_cpus=num_cpus, num_gpus=num_gpus)
+    fleet = Fleet(min_replicas=least, max_replicas=most, num_cpus=cpus, num_gpus=gpus)
     serve_on_ray(bundles, address, settings, fleet)
+
+
+def _check_fleet(options: Mapping[str, Any]) -> None:
+    """Refuse options of replicas where there are none, and ends that are the wrong way round."""
+    context = click.get_current_context()
+    for name in ("replicas", "num_cpus", "num_gpus"):
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and not options["on_ray"]:
+            raise InvalidValueError(name, options[name], "not given without --ray")
+    least, most = options["replicas"]
+    if least > most:
+        raise InvalidValueError("replicas", f"{least} {most}", "the least and then the most")
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

@@ -98,6 +98,17 @@ def test_another_address_needs_keys(
     )
 
 
+def test_what_is_ray_s_is_refused_without_it(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("serve", "shapes", "--num-gpus", 1) == 2
+    assert capsys.readouterr().err == (
+        "Error: num_gpus=1.0 is not allowed. num_gpus is not given without --ray.\n"
+    )
+    assert cli("serve", "shapes", "--ray", "--replicas", 3, 2) == 2
+    assert capsys.readouterr().err == (
+        "Error: replicas='3 2' is not allowed. replicas is the least and then the most.\n"
+    )
+
+
 def test_memory_is_a_size_with_a_unit(
     cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
