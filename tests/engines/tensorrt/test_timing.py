@@ -12,8 +12,7 @@ from sdopt.bench.work import Case
 from sdopt.bench.worker import measured_picture
 from sdopt.bundle.bundle import Bundle
 from sdopt.engines.cuda.device import CudaDevice
-from sdopt.engines.loop_choice import Loop
-from sdopt.engines.options import EngineOptions
+from sdopt.engines.options import EngineOptions, Loop
 from sdopt.engines.store import EngineStore
 from sdopt.errors import DeviceError
 from sdopt.pipeline import Pipeline
