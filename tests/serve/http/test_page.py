@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, Page, expect  # noqa: E402
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOTS = os.environ.get("SDOPT_SCREENSHOTS")
+LATER_PREVIEW = re.compile(r"Preview ([2-9]|\d\d)$")
+"""Any but the first: the page shows what there is when it asks."""
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +66,11 @@ def test_type_generate_watch_and_reuse(page: Page) -> None:
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("of 60")
     preview = page.locator("#previews img")
-    expect(preview).to_have_attribute("alt", "Preview 1", timeout=60_000)
+    expect(preview).to_have_attribute("alt", re.compile("Preview"), timeout=60_000)
     first = preview.get_attribute("src")
     shoot(page, "preview")
-    expect(preview).to_have_attribute("alt", "Preview 2", timeout=60_000)
-    assert preview.get_attribute("src") != first
+    assert first is not None
+    expect(preview).not_to_have_attribute("src", first, timeout=60_000)
     figure = page.locator("#pictures figure")
     expect(figure).to_have_count(1, timeout=60_000)
     expect(figure).to_contain_text("a large red circle on a blue background")
@@ -159,7 +161,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_shows_what_goes_on(page: Page) 
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("of 40")
     expect(page.locator("#status")).to_be_in_viewport()
-    expect(page.locator("#previews img")).to_have_attribute("alt", "Preview 2")
+    expect(page.locator("#previews img")).to_have_attribute("alt", LATER_PREVIEW)
     shoot(page, "phone generating")
     expect(page.locator("#pictures figure")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
