@@ -13,11 +13,12 @@ from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines import memory
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
-from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.loop_choice import loops_on_device
 from sdopt.engines.options import Batching, EngineOptions, Loop, Model, VaeTiling, components
+from sdopt.engines.row_parts import MeasuredParts, in_parts
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
 from sdopt.engines.staged import on_host
+from sdopt.engines.step_times import StepTimes
 from sdopt.errors import UnknownNameError
 from sdopt.rules import latent_preview, request_rules
 from sdopt.runtime.concept_file import Concept, read_concept
@@ -110,6 +111,7 @@ class Pipeline:
         precisions: What each component computes in, of those that were loaded.
         refiner: What ends the pictures that it begins, if there is one.
         tokenizer: Turns texts into ``input_ids``.
+        step_times: Of the UNet, where :meth:`choose_buckets` has measured them.
         vae: Encodes and decodes pictures by itself.
     """
 
@@ -132,6 +134,7 @@ class Pipeline:
         choice = choose(engine, self._options.device, components(bundle), self._options.store)
         self.engine, self.engine_reason = choice.engine, choice.reason
         self.precisions: dict[str, str] = {}
+        self.step_times: StepTimes | None = None
         manifest = bundle.manifest
         check_text("default_negative_prompt", default_negative_prompt)
         tokenizers = {
@@ -141,14 +144,14 @@ class Pipeline:
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
         self._rules = request_rules(bundle, prompts, default_negative_prompt)
-        unet, graphs = self._open_loop(loop)
+        self._unet, graphs = self._open_loop(loop)
         if refiner is not None:
             check_refiner(self._rules, refiner._rules)
         cut = tiling_rule(vae_tiling, bundle, footprint(self.engine, self._options))
         self.vae = Vae(bundle, self._open, cut)
         self._generator = ImageGenerator(
             prompts=prompts,
-            unet=unet,
+            unet=self._unet,
             loop_graphs=graphs,
             encoder=self.vae.encoder,
             decoder=self.vae.decoder,
@@ -222,6 +225,26 @@ class Pipeline:
             result = self.start(replace(largest, num_images_per_prompt=count)).result
         return result.timings
 
+    def choose_buckets(self, budget_s: float) -> StepTimes | None:
+        """Time the UNet for different numbers of rows, and cut batches up as is fastest.
+
+        At the bundle's own size, and for prompts of one chunk. No picture changes by this. A server
+        does it when it loads a bundle.
+
+        Args:
+            budget_s: Seconds to stop after; one row is always measured.
+
+        Returns:
+            What was measured; None where something else decides: on a GPU, exact batching.
+
+        Raises:
+            EngineError: The UNet failed.
+        """
+        if isinstance(self._unet, MeasuredParts):
+            row = self._generator.unet_row(self.empty_request())
+            self.step_times = self._unet.measure(row, budget_s)
+        return self.step_times
+
     def empty_request(self, **options: Unpack[RequestOptions]) -> GenerationRequest:
         """Return a request for an empty prompt, with a picture where the model cannot do without.
 
@@ -294,7 +317,7 @@ class Pipeline:
     def _open_loop(self, loop: Loop) -> tuple[Engine, LoopGraphs | None]:
         """Open the UNet and, if the loop shall run where it does, the loop graphs."""
         rows = _ROWS_OF_A_PICTURE * self._max_rows
-        unet = with_fixed_rows(self._load("unet"), self._options.batching, rows)
+        unet = in_parts(self._load("unet"), self._options.batching, rows)
         if loops_on_device(loop, self.bundle, unet):
             return unet, LoopGraphs(*map(self._load, LOOP_GRAPHS))
         return (on_host(unet) if has_timestep_per_row(unet) else RowTimesteps(unet)), None

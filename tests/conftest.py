@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import pytest
 import sdopt
 from sdopt.pipeline import Pipeline
 from tests.export.graphs import Tiny
+from tests.made_once import made_once
 from tests.simulated_gpu import simulated_gpu
 
 ROOT = Path(__file__).parents[1]
@@ -49,15 +51,17 @@ def shapes_checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A tiny Stable Diffusion 1.x checkpoint with random weights, and what torch makes of it."""
-    out = tmp_path_factory.mktemp("tiny")
-    script = [sys.executable, str(ROOT / "tests" / "export" / "tiny_checkpoint.py"), str(out)]
-    subprocess.run(script, check=True, capture_output=True)
+    script = [sys.executable, str(ROOT / "tests" / "export" / "tiny_checkpoint.py")]
+
+    def make(out: Path) -> None:
+        out.mkdir()
+        subprocess.run([*script, str(out)], check=True, capture_output=True)
+
+    out = made_once(tmp_path_factory, "tiny", make)
     return Tiny(out / "checkpoint", out / "expected")
 
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the tiny checkpoint, in fp32. Tracing is what costs: it is made once."""
-    out = tmp_path_factory.mktemp("exported") / "bundle"
-    sdopt.export(tiny.checkpoint, out)
-    return out
+    return made_once(tmp_path_factory, "tiny-export", partial(sdopt.export, tiny.checkpoint))

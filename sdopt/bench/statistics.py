@@ -6,8 +6,9 @@ there are samples enough for at least one to lie beyond it.
 Runs in one process share its memory layout, its caches and the minute in which they were made, so
 they are more alike than two measurements are. Where samples come from three processes or more,
 the process is therefore the unit (T. Kalibera, R. Jones: Rigorous Benchmarking in Reasonable Time,
-ISMM 2013): each gives one median, and what intervals are made of is how those differ. Durations are
-compared as logarithms, because noise scales with them.
+ISMM 2013): each gives one median, and what intervals are made of is how those differ. A few medians
+may agree by luck where the runs behind them do not: they are never taken to be surer than the runs'
+own spread allows. Durations are compared as logarithms, because noise scales with them.
 """
 
 from __future__ import annotations
@@ -180,10 +181,17 @@ def verdict(compared: Interval | None, threshold: float) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Units:
-    """The logarithm of each unit: of the processes' medians, or of single runs."""
+    """The logarithm of each unit: of the processes' medians, or of single runs.
+
+    Attributes:
+        logs: One for each unit.
+        unit: What they are.
+        least_spread: What a unit's standard deviation is at least, by what lies within units.
+    """
 
     logs: np.ndarray
     unit: Unit
+    least_spread: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -191,7 +199,8 @@ class _Units:
 
     @property
     def error(self) -> float:
-        return float(self.logs.std(ddof=1) / math.sqrt(len(self.logs)))
+        spread = max(float(self.logs.std(ddof=1)), self.least_spread)
+        return spread / math.sqrt(len(self.logs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +214,22 @@ class _Spread:
 
 def _units(groups: Groups) -> _Units:
     if len(groups) >= _LEAST_GROUPS:
-        return _Units(np.log([np.median(group) for group in groups]), "process")
+        logs = np.log([np.median(group) for group in groups])
+        return _Units(logs, "process", _spread_of_medians(groups))
     return _Units(np.log([sample for group in groups for sample in group]), "run")
+
+
+def _spread_of_medians(groups: Groups) -> float:
+    """Return the standard deviation that medians of such runs have by the runs' own spread alone.
+
+    For large samples of a normal distribution the variance of a median is π/2 times that of a mean.
+    """
+    several = [np.log(group) for group in groups if len(group) > 1]
+    if not several:
+        return 0.0
+    variances = [float(logs.var(ddof=1)) for logs in several]
+    counts = [len(logs) for logs in several]
+    return math.sqrt(math.pi / 2 * float(np.mean(variances)) / float(np.mean(counts)))
 
 
 def _welch(first: _Units, second: _Units) -> int:

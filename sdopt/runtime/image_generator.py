@@ -27,6 +27,7 @@ from sdopt.runtime.request import GenerationRequest
 from sdopt.runtime.row import RowRequest
 from sdopt.runtime.row_image import FixedLatents, RowImage
 from sdopt.runtime.second_pass import SecondPass
+from sdopt.runtime.unet_batch import LoopShapes, row_shapes
 
 _KEPT_LOOPS = 4
 
@@ -110,6 +111,12 @@ class ImageGenerator:
             condition_shapes=self._conditions.shapes,
             graphs=self._loop_graphs,
         )
+
+    def unet_row(self, request: GenerationRequest) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one row of each of the UNet's inputs and of its output."""
+        prompt = (self._prompts.shape[0] * self.prompt_chunks(request), self._prompts.shape[1])
+        shapes = LoopShapes(self.latent_shape(request), prompt, 1, self._conditions.shapes)
+        return row_shapes(self._unet, shapes)
 
     def picture(self, latents: FloatArray) -> Image.Image:
         """Decode the latents of one picture, (channels, height/8, width/8) float32."""

@@ -10,7 +10,7 @@ from sdopt.runtime.ports import Buffer, Call, Engine, dtype_of
 
 B = TypeVar("B", bound=Buffer)
 
-PROMPTS = "encoder_hidden_states"
+PROMPTS, OUTPUT = "encoder_hidden_states", "out_sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,13 @@ class UnetBatch(Generic[B]):
         self, unet: Engine, shapes: LoopShapes, empty: Callable[[tuple[int, ...], str], B]
     ) -> None:
         """Allocate the buffers with ``empty(shape, dtype)``."""
-
-        def buffer(name: str, *shape: int) -> B:
-            return empty((2 * shapes.max_rows, *shape), dtype_of(unet, name))
-
         self._unet = unet
-        self.sample = buffer("sample", input_channels(unet), *shapes.latents[1:])
-        self.timestep = buffer("timestep")
-        self.output = buffer("out_sample", *shapes.latents)
-        widths = {PROMPTS: shapes.prompt, **shapes.conditions}
-        self.conditions = {name: buffer(name, *shape) for name, shape in widths.items()}
+        buffers = {
+            name: empty((2 * shapes.max_rows, *shape), dtype_of(unet, name))
+            for name, shape in row_shapes(unet, shapes).items()
+        }
+        self.sample, self.timestep, self.output = map(buffers.pop, ("sample", "timestep", OUTPUT))
+        self.conditions = buffers
         self._calls: dict[int, Call] = {}
 
     def call(self, batch: int) -> Call:
@@ -62,12 +59,23 @@ class UnetBatch(Generic[B]):
             buffers: dict[str, Buffer] = {
                 "sample": self.sample,
                 "timestep": self.timestep,
-                "out_sample": self.output,
+                OUTPUT: self.output,
                 **self.conditions,
             }
             parts = {name: whole[:batch] for name, whole in buffers.items()}
             self._calls[batch] = self._unet.bind(parts)
         return self._calls[batch]
+
+
+def row_shapes(unet: Engine, shapes: LoopShapes) -> dict[str, tuple[int, ...]]:
+    """Return the shape of one row of each of a UNet's inputs, and of its output."""
+    return {
+        "sample": (input_channels(unet), *shapes.latents[1:]),
+        "timestep": (),
+        OUTPUT: shapes.latents,
+        PROMPTS: shapes.prompt,
+        **shapes.conditions,
+    }
 
 
 def input_channels(unet: Engine) -> int:

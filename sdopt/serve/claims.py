@@ -45,7 +45,7 @@ class Claim:
 class Switches(Protocol):
     """Who hears of bundles that come and go; called on the shelf's own thread."""
 
-    def loaded(self, name: str, seconds: float) -> None:
+    def loaded(self, name: str, pipeline: Pipeline, seconds: float) -> None:
         """A bundle was loaded, which took so long."""
 
     def leaving(self, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -48,6 +48,12 @@ class Meters:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._unet = Gauge(
+            "sdopt_unet_seconds",
+            "Time of a UNet call of so many rows, as measured when the model was loaded",
+            ["model", "rows"],
+            registry=registry,
+        )
         self._batch = Histogram(
             "sdopt_step_batch_rows", "UNet rows of a step", buckets=range(1, 33), registry=registry
         )
@@ -74,6 +80,11 @@ class Meters:
     def load(self, model: str, seconds: float) -> None:
         """Count a model that was loaded."""
         self._load.labels(model).observe(seconds)
+
+    def unet(self, model: str, seconds: Mapping[int, float]) -> None:
+        """Note what a model's UNet takes, by rows."""
+        for rows, each in seconds.items():
+            self._unet.labels(model, str(rows)).set(each)
 
     def stage(self, name: str, seconds: float) -> None:
         """Count one stage of a job."""

@@ -12,8 +12,9 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import footprint
 from sdopt.engines.memory import estimate
 from sdopt.engines.options import Batching, EngineOptions
+from sdopt.engines.step_times import StepTimes
 from sdopt.errors import InvalidValueError
-from sdopt.pipeline import load
+from sdopt.pipeline import Pipeline, load
 from sdopt.serve.claims import Source
 from sdopt.serve.heaps import limit_heaps
 from sdopt.serve.http.app import create_app
@@ -23,6 +24,9 @@ from sdopt.serve.limits import Limits
 from sdopt.serve.service import PictureService
 from sdopt.serve.shelf import Shelf
 from sdopt.serve.warm_up import warm_up
+
+_BUCKETS_BUDGET_S = 5.0
+"""What a bundle's start may take longer so that its UNet's batches are of the fastest sizes."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,18 +101,36 @@ def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
         sources[name] = Source(
             bundle=opened,
             needed_bytes=_needed_bytes(opened, settings),
-            load=partial(
-                load,
-                bundle,
-                engine=settings.engine,
-                device=settings.device,
-                batching=settings.batching,
-                precision=settings.precision,
-                max_rows=settings.max_rows,
-                threads=settings.threads,
-            ),
+            load=partial(_loaded, bundle, settings),
         )
     return Shelf(sources, settings.memory_bytes)
+
+
+def _loaded(bundle: str, settings: Settings) -> Pipeline:
+    """Load a bundle, and time its UNet. Its largest batch has run then, and found memory."""
+    pipeline = load(
+        bundle,
+        engine=settings.engine,
+        device=settings.device,
+        batching=settings.batching,
+        precision=settings.precision,
+        max_rows=settings.max_rows,
+        threads=settings.threads,
+    )
+    if (times := pipeline.choose_buckets(_BUCKETS_BUDGET_S)) is not None:
+        _log.info("UNet of %s: %s", pipeline.bundle.path.name, _in_words(times))
+    return pipeline
+
+
+def _in_words(times: StepTimes) -> str:
+    taken = ", ".join(f"{rows}: {1e3 * s:.1f}" for rows, s in times.seconds.items())
+    every = {rows: times.parts(rows) for rows in range(1, max(times.seconds) + 1)}
+    cut = [
+        f"{rows} as {'+'.join(map(str, parts))}"
+        for rows, parts in every.items()
+        if parts != (rows,)
+    ]
+    return f"ms by rows {taken}; cut up: {', '.join(cut) or 'none'}"
 
 
 def _load_at_start(service: PictureService, settings: Settings) -> None:

@@ -210,7 +210,7 @@ class Shelf:
         seconds = time.monotonic() - begin
         _log.info("Model %s loaded in %.1f s", name, seconds)
         if self._switches:
-            self._switches.loaded(name, seconds)
+            self._switches.loaded(name, pipeline, seconds)
         with self._lock:
             self._loading, self._loaded[name] = None, pipeline
         self._serve()

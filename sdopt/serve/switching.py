@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from sdopt.pipeline import Pipeline
 from sdopt.serve.batcher import Batcher
 from sdopt.serve.engine_thread import EngineThread
 from sdopt.serve.meters import Meters
@@ -15,9 +16,11 @@ class ModelSwitches:
     def __init__(self, engine: EngineThread, meters: Meters) -> None:
         self._engine, self._meters = engine, meters
 
-    def loaded(self, name: str, seconds: float) -> None:
+    def loaded(self, name: str, pipeline: Pipeline, seconds: float) -> None:
         """Count a bundle that was loaded."""
         self._meters.load(name, seconds)
+        if pipeline.step_times is not None:
+            self._meters.unet(name, pipeline.step_times.seconds)
 
     def leaving(self, name: str) -> None:
         """Free the loops of a bundle between two steps, and wait for that: they hold its UNet."""

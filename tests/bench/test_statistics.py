@@ -86,6 +86,18 @@ def test_an_interval_is_the_textbooks() -> None:
     assert math.log(found.high) == pytest.approx(1 + reach)
 
 
+def test_medians_that_agree_by_luck_are_no_surer_than_their_runs() -> None:
+    """Runs of logarithms -0.1, 0, 0.1: variance 0.01, of a median of three π/2 of a third of it."""
+    runs = [math.exp(-0.1), 1.0, math.exp(0.1)]
+    found = repeatability([runs] * 4)
+    assert found is not None
+    error = math.sqrt(math.pi / 2 * 0.01 / 3)
+    reach = stats.t.ppf(0.975, 3) * math.sqrt(2) * error / math.sqrt(4)
+    assert found.estimate == pytest.approx(1.0)
+    assert math.log(found.high) == pytest.approx(reach)
+    assert repeatability([[1.0]] * 4) == repeatability([[1.0, 1.0]] * 4)
+
+
 def test_a_ratio_is_welchs() -> None:
     rng = np.random.default_rng(3)
     ours, theirs = clock(rng, 1.3, 0.05), clock(rng, 1.0, 0.01)

@@ -13,8 +13,8 @@ import pytest
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.reference import deviation, load_reference
 from sdopt.engines.catalog import open_engine
-from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.row_parts import MeasuredParts, in_parts
 
 onnx = pytest.importorskip("onnx", reason="needs sdopt[export]")
 pytest.importorskip("onnxruntime")
@@ -27,7 +27,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from sdopt.engines.onnxruntime import OnnxRuntimeEngine
-from sdopt.engines.fixed_rows import with_fixed_rows
+from sdopt.engines.row_parts import MeasuredParts, in_parts
 from sdopt.engines.options import EngineOptions, Model
 
 def own_mb():
@@ -82,8 +82,8 @@ def test_the_numbers_are_the_same_alone_and_in_company() -> None:
     bundle = Bundle.open("shapes")
     (pair, *_) = load_reference(bundle.path / str(bundle.component("unet").reference))
     loaded = open_engine("onnxruntime", Model.of(bundle, "unet"), EngineOptions(frugal=True))
-    exact, fast = with_fixed_rows(loaded, "exact", 4), with_fixed_rows(loaded, "fast", 4)
-    assert fast is loaded
+    exact, fast = in_parts(loaded, "exact", 4), in_parts(loaded, "fast", 4)
+    assert isinstance(fast, MeasuredParts)
     alone = exact.run(pair.inputs)["out_sample"]
     assert max(deviation(alone, pair.outputs["out_sample"])) < 1e-5
     thrice = {name: np.concatenate([array] * 3) for name, array in pair.inputs.items()}
@@ -94,4 +94,4 @@ def test_the_numbers_are_the_same_alone_and_in_company() -> None:
 
 def test_only_frugal_networks_are_run_for_one_row_at_a_time() -> None:
     loaded = open_engine("onnxruntime", Model.of(Bundle.open("shapes"), "unet"))
-    assert with_fixed_rows(loaded, "exact", 4) is loaded
+    assert isinstance(in_parts(loaded, "exact", 4), MeasuredParts)

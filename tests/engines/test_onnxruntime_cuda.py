@@ -12,11 +12,11 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.reference import deviation
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.cuda.device import CudaDevice, shared_device
-from sdopt.engines.fixed_rows import FixedRows, with_fixed_rows
 from sdopt.engines.onnxruntime import targets as onnxruntime_targets
 from sdopt.engines.onnxruntime.targets import OnCuda
 from sdopt.engines.onnxruntime.tensorrt_provider import OnTensorRt
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.row_parts import MeasuredParts, in_parts
 from sdopt.engines.store import EngineStore
 from sdopt.errors import EngineExecutionError, ProviderUnavailableError
 
@@ -138,10 +138,10 @@ def test_exact_batching_fills_up_rows(
     replaced: list[str], unet: Model, options: EngineOptions
 ) -> None:
     engine = open_engine("onnxruntime", unet, options)
-    assert isinstance(with_fixed_rows(engine, "exact", 8), FixedRows)
-    assert with_fixed_rows(engine, "fast", 8) is engine
+    assert not isinstance(in_parts(engine, "exact", 8), MeasuredParts)
+    assert isinstance(in_parts(engine, "fast", 8), MeasuredParts)
     host = open_engine("onnxruntime", unet)
-    assert with_fixed_rows(host, "exact", 8) is host
+    assert isinstance(in_parts(host, "exact", 8), MeasuredParts)
 
 
 def test_auto_takes_it_where_nothing_was_built(claimed: None, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +141,32 @@ def test_a_blob_that_openvino_refuses_is_built_again(
         f"Dropping the engine {key.name}: OpenVINO cannot load it: "
     )
     assert options.store.why(key) == ""
+
+
+FORGOTTEN = """
+import gc, sys
+import numpy as np
+from sdopt.bundle.bundle import Bundle
+from sdopt.engines.openvino import OpenVinoEngine
+from sdopt.engines.options import Model
+
+engine = OpenVinoEngine(Model.of(Bundle.open("shapes"), "unet"))
+def zeros(rows, specs):
+    sizes = {"encoder_hidden_states": (77, 128), "timestep": ()}
+    return {s.name: np.zeros((rows, *sizes.get(s.name, (4, 8, 8))), s.dtype) for s in specs}
+
+for rows in (6, 2, 5, 1, 6, 2):
+    engine.bind(zeros(rows, (*engine.inputs, *engine.outputs)))()
+    gc.collect()
+    for other in (2, 6, 3):
+        engine.run(zeros(other, engine.inputs))
+print("still here")
+"""
+
+
+def test_buffers_that_nobody_has_any_more_do_no_harm() -> None:
+    """As when a loop of another size is let go of; OpenVINO once more reads what it was given."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "still here\n"), done.stderr

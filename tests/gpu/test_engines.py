@@ -13,8 +13,8 @@ from sdopt.engines.catalog import open_engine
 from sdopt.engines.contract import Call, Engine
 from sdopt.engines.cuda.device import CudaDevice
 from sdopt.engines.cuda.graph import GraphCall
-from sdopt.engines.fixed_rows import with_fixed_rows
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.row_parts import in_parts
 
 pytestmark = pytest.mark.gpu
 Arrays = dict[str, NDArray[np.generic]]
@@ -86,7 +86,7 @@ def test_exact_batching_gives_each_row_the_same_bits_in_any_company(
     unet: Engine, device: CudaDevice
 ) -> None:
     """Row 0 alone, and with up to three others, at its own place and at another."""
-    fixed = with_fixed_rows(unet, "exact", 4)
+    fixed = in_parts(unet, "exact", 4)
     arrays = inputs(4)
     alone = computed(device, fixed, {name: a[:1] for name, a in arrays.items()})
     for rows in (2, 3, 4):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.made_once import made_once
 
 if TYPE_CHECKING:
     from tests.parity.families import Family
@@ -24,14 +27,15 @@ def one_torch_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
     """The families that the default tests look at."""
-    from tests.parity.families import COMMON, HALF, exported
+    from tests.parity.families import COMMON, HALF, export, opened
 
-    return exported(tmp_path_factory.mktemp("families"), (*COMMON, HALF))
+    names = (*COMMON, HALF)
+    return opened(made_once(tmp_path_factory, "common-families", partial(export, names)), names)
 
 
 @pytest.fixture(scope="session")
 def rare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
     """The others."""
-    from tests.parity.families import RARE, exported
+    from tests.parity.families import RARE, export, opened
 
-    return exported(tmp_path_factory.mktemp("families"), RARE)
+    return opened(made_once(tmp_path_factory, "rare-families", partial(export, RARE)), RARE)

@@ -58,9 +58,14 @@ class Family:
         return np.abs(ours.astype(int) - theirs.astype(int))
 
 
-def exported(folder: Path, names: tuple[str, ...]) -> dict[str, Family]:
+def export(names: tuple[str, ...], folder: Path) -> None:
+    """Write tiny checkpoints of these names, and their bundles, into a folder."""
     script = ROOT / "tests" / "export" / "export_families.py"
     subprocess.run([sys.executable, script, folder, *names], check=True, capture_output=True)
+
+
+def opened(folder: Path, names: tuple[str, ...]) -> dict[str, Family]:
+    """Load what :func:`export` has written, on both sides."""
     return {
         name: Family(folder / name / "checkpoint", sdopt.load(folder / name / "bundle"))
         for name in names

@@ -51,7 +51,7 @@ class Loads:
 
         return Source(bundle=self.pipeline.bundle, needed_bytes=needed_bytes, load=load)
 
-    def loaded(self, name: str, seconds: float) -> None:
+    def loaded(self, name: str, pipeline: Pipeline, seconds: float) -> None:
         self.log.append(f"{name} comes")
 
     def leaving(self, name: str) -> None:

@@ -46,6 +46,7 @@ class OpenVinoEngine:
         self.inputs = tuple(map(_spec, self._compiled.inputs))
         outputs = map(_spec, self._compiled.outputs)
         self.outputs = tuple(spec for spec in outputs if not spec.name.startswith(PREFIX))
+        self._latest = _Latest()
 
     def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
@@ -55,7 +56,7 @@ class OpenVinoEngine:
         arrays, request = host_arrays(self.name, buffers), self._compiled.create_infer_request()
         for name, array in arrays.items():
             request.set_tensor(name, Tensor(np.asarray(_Shared(array)), shared_memory=True))
-        return _BoundCall(self.name, request, tuple(arrays.values()))
+        return _BoundCall(self.name, request, tuple(arrays.values()), self._latest)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
@@ -68,17 +69,38 @@ class OpenVinoEngine:
         return {spec.name: np.array(found[spec.name]) for spec in self.outputs}
 
 
+class _Latest:
+    """Keeps the buffers of the inference that was made last, and of those that failed since.
+
+    OpenVINO 2026.4 still reads from those of the inference before when one of another shape begins,
+    and does not keep them alive: if whoever made it is gone by then, that ends the process.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: tuple[Array, ...] = ()
+
+    def infer(self, request: ov.InferRequest, buffers: tuple[Array, ...]) -> None:
+        """Run a request that is bound to these buffers."""
+        held = {id(buffer): buffer for buffer in (*self._buffers, *buffers)}
+        self._buffers = tuple(held.values())
+        request.infer(share_outputs=True)  # without copies of the outputs
+        self._buffers = buffers
+
+
 class _BoundCall:
     """Runs an infer request on bound buffers, which it keeps alive."""
 
-    __slots__ = ("_buffers", "_name", "_request")
+    __slots__ = ("_buffers", "_latest", "_name", "_request")
 
-    def __init__(self, name: str, request: ov.InferRequest, buffers: tuple[Array, ...]) -> None:
-        self._name, self._request, self._buffers = name, request, buffers
+    def __init__(
+        self, name: str, request: ov.InferRequest, buffers: tuple[Array, ...], latest: _Latest
+    ) -> None:
+        self._name, self._request = name, request
+        self._buffers, self._latest = buffers, latest
 
     def __call__(self) -> None:
         try:
-            self._request.infer(share_outputs=True)  # without copies of the outputs
+            self._latest.infer(self._request, self._buffers)
         except RuntimeError as error:
             raise EngineExecutionError(self._name, reason(error)) from error
 

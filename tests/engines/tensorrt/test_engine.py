@@ -13,8 +13,8 @@ from sdopt.bundle.reference import deviation, load_reference
 from sdopt.engines.catalog import open_engine
 from sdopt.engines.cuda.device import CudaDevice
 from sdopt.engines.cuda.graph import GraphCall
-from sdopt.engines.fixed_rows import FixedRows
-from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.options import Batching, EngineOptions, Model
+from sdopt.engines.row_parts import in_parts
 from sdopt.engines.store import EngineStore
 from sdopt.engines.tensorrt import TensorRtEngine
 from sdopt.errors import EngineExecutionError, ProviderUnavailableError, ShapeOutOfProfileError
@@ -192,19 +192,21 @@ def test_a_buffer_at_an_odd_address_is_refused(unet: TensorRtEngine, device: Cud
     assert str(caught.value).endswith("TensorRT takes multiples of 256.")
 
 
-@pytest.mark.parametrize(("rows", "pad"), [(1, True), (4, True), (6, True), (2, False), (5, False)])
-def test_any_number_of_rows_is_computed_by_a_fixed_number(
-    bundle: Bundle, unet: TensorRtEngine, device: CudaDevice, rows: int, pad: bool
+@pytest.mark.parametrize(
+    ("rows", "batching"), [(1, "exact"), (4, "exact"), (6, "exact"), (2, "fast"), (5, "fast")]
+)
+def test_any_number_of_rows_is_computed_in_parts(
+    bundle: Bundle, unet: TensorRtEngine, device: CudaDevice, rows: int, batching: Batching
 ) -> None:
-    fixed = FixedRows(unet, unet.largest_batch, pad=pad)
-    call, buffers = bound(device, fixed, rows)
+    parts = in_parts(unet, batching, 8)
+    call, buffers = bound(device, parts, rows)
     arrays = inputs(rows, 4)
     for name, array in arrays.items():
         device.upload(array, buffers[name])  # type: ignore[arg-type]
     call()  # type: ignore[operator]
     found = device.read(buffers["out_sample"]).array()  # type: ignore[arg-type]
     assert np.allclose(found, expected(bundle, arrays), atol=1e-5)
-    assert np.array_equal(found, fixed.run(arrays)["out_sample"])
+    assert np.array_equal(found, parts.run(arrays)["out_sample"])
 
 
 def test_another_precision_is_refused(bundle: Bundle, built: EngineStore) -> None:
