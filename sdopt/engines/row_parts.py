@@ -163,7 +163,7 @@ class MeasuredParts(RowParts):
         Raises:
             EngineExecutionError: The UNet failed.
         """
-        shapes = {name: (1, *shape) for name, shape in row.items()}
+        shapes = {spec.name: (1, *row[spec.name]) for spec in self.inputs}
         timer = _Timer(self._engine, row, most := self._most(shapes))
         times = measure_steps(timer, most, budget_s)
         self._times[self._key(shapes)] = times

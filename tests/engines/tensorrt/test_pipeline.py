@@ -76,3 +76,17 @@ def test_a_size_that_was_not_built_names_the_command(bundle: Bundle, built: Engi
     assert "sdopt build" in str(caught.value)
     assert "--profile WIDTHxHEIGHT:N" in str(caught.value)
     assert caught.value.http_status == 400
+
+
+def test_batches_are_cut_up_by_a_stopwatch_only_where_bits_are_free(
+    bundle: Bundle, built: EngineStore, on_device: Pipeline
+) -> None:
+    assert pipeline(bundle, built).choose_buckets(30.0) is None
+    ours = pipeline(bundle, built, "fast")
+    times = ours.choose_buckets(30.0)
+    assert times is not None
+    assert list(times.seconds) == [1, 2, 3, 4]
+    request = {"num_inference_steps": 2, "seed": 5, "num_images_per_prompt": 3}
+    made = [p(PROMPT, **request).images for p in (ours, on_device)]  # type: ignore[arg-type]
+    for one, other in zip(*made, strict=True):
+        assert np.array_equal(one, other)
