@@ -15,7 +15,10 @@ from PIL import Image
 from sdopt.bench.bench_record import BenchRecord, CaseSamples, Memory, Sample, Start, Subject
 from sdopt.bench.environment import Environment, Processor
 from sdopt.bench.kinds import read_all
+from sdopt.bench.reached import reached, rows_of
 from sdopt.bench.record import write_record
+from sdopt.bench.roofline.machine import MachineRates
+from sdopt.bench.roofline.profile import ComponentLimit, Roofline
 from sdopt.bench.versions import compare_versions
 from sdopt.bench.work import Amount, Case
 from sdopt.errors import BenchError
@@ -107,6 +110,32 @@ def test_nothing_is_cut_off_a_plot(reported: Path, name: str) -> None:
     frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     assert frame.min() == 255
     assert (pixels < 128).mean() > 0.001
+
+
+def test_a_call_is_one_picture_for_the_decoder_and_all_rows_for_the_unet() -> None:
+    """Made up so: 0.2 s a picture in the decoder, 0.1 s for each picture of a UNet call."""
+    made = record()
+    machine = MachineRates(product_per_s=1e9, precision="fp32", copy_bytes_per_s=1e9)
+
+    def limit(component: str) -> ComponentLimit:
+        return ComponentLimit(
+            component=component, operations=10**7, least_bytes=1, limit_s=0.01, bound="products",
+            nodes=(),
+        )  # fmt: skip
+
+    components = (limit("unet"), limit("vae_decoder"))
+    rooflines = tuple(
+        Roofline(case=each.case, machine=machine, components=components) for each in made.cases
+    )
+    points = reached(rows_of([dataclasses.replace(made, rooflines=rooflines)]))
+    found = [(p.row.case.case.batch, p.limit.component, p.seconds) for p in points]
+    assert found == [
+        (1, "unet", pytest.approx(0.1, rel=0.05)),
+        (1, "vae_decoder", pytest.approx(0.2)),
+        (4, "unet", pytest.approx(0.4, rel=0.05)),
+        (4, "vae_decoder", pytest.approx(0.2)),
+    ]
+    assert points[1].share == pytest.approx(0.05)
 
 
 def test_versions_are_compared_with_the_noise_in_view() -> None:

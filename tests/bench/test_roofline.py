@@ -20,7 +20,8 @@ from sdopt.errors import BenchError
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure the machine with little: what it reaches is not the point here."""
-    monkeypatch.setattr(machine, "_SIZES", (128,))
+    monkeypatch.setattr(machine, "_SIDES", (128,))
+    monkeypatch.setattr(machine, "_CHANNELS", 32)
     monkeypatch.setattr(machine, "_COPIED_BYTES", 2**22)
 
 

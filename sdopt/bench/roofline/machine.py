@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,12 @@ from sdopt.engines.catalog import open_engine
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import MissingDependencyError
 
-_SIZES = (1024, 2048)
+_SIDES = (1024, 2048)
+"""Of square matrices."""
+_CHANNELS, _SIDE = 512, 64
+"""Of a picture that is convolved."""
+_CHAIN = 4
+"""Products in one graph, so that its inputs and outputs cost little beside them."""
 _REPEATS = 6
 _COPIED_BYTES = 256 * 2**20
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
@@ -28,8 +34,8 @@ class MachineRates:
     """The machine's limits; the best of several tries, because a limit is what can be reached.
 
     Attributes:
-        product_per_s: Multiplications and additions per second of a product of two large square
-            matrices.
+        product_per_s: Multiplications and additions per second of large products of matrices or of
+            3×3 convolutions, whichever are faster.
         precision: What that product was computed in.
         copy_bytes_per_s: Bytes read and written per second by copying from memory to memory, with
             one thread for each core.
@@ -53,36 +59,77 @@ def machine_rates(engine: str, options: EngineOptions, precision: str) -> Machin
         MissingDependencyError: onnx is not installed.
     """
     computed = precision if precision in ("fp32", "bf16", "fp16") else "fp32"
-    rates = [_product_rate(engine, options, computed, size) for size in _SIZES]
+    graphs = [*(_matrices(side) for side in _SIDES), _convolutions()]
+    rates = [_rate(engine, options, computed, chain) for chain in graphs]
     return MachineRates(product_per_s=max(rates), precision=computed, copy_bytes_per_s=_copy_rate())
 
 
-def _product_rate(engine: str, options: EngineOptions, precision: str, size: int) -> float:
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """The same product again and again: each takes what the one before gave.
+
+    Attributes:
+        operator: ``"MatMul"`` or ``"Conv"``.
+        shape: Of what goes in and comes out.
+        weight: Shape of the weight.
+        attributes: Of the operator.
+        operations: Multiplications and additions of all of them.
+    """
+
+    operator: str
+    shape: tuple[int, ...]
+    weight: tuple[int, ...]
+    attributes: Mapping[str, object]
+    operations: int
+
+
+def _matrices(side: int) -> _Chain:
+    return _Chain("MatMul", (side, side), (side, side), {}, _CHAIN * 2 * side**3)
+
+
+def _convolutions() -> _Chain:
+    operations = _CHAIN * 2 * 9 * _CHANNELS**2 * _SIDE**2
+    shape, weight = (1, _CHANNELS, _SIDE, _SIDE), (_CHANNELS, _CHANNELS, 3, 3)
+    return _Chain("Conv", shape, weight, {"pads": [1, 1, 1, 1]}, operations)
+
+
+def _rate(engine: str, options: EngineOptions, precision: str, chain: _Chain) -> float:
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "product.onnx"
+        path = Path(folder) / "chain.onnx"
         stored = "fp16" if precision == "fp16" else "fp32"
-        _write_product(path, size, "float16" if stored == "fp16" else "float32")
+        _write_chain(path, chain, "float16" if stored == "fp16" else "float32")
         chosen = EngineOptions(device=options.device, precision=precision, threads=options.threads)
-        opened = open_engine(engine, Model("product", path, precision=stored), chosen)
-        left = np.ones((size, size), opened.inputs[0].dtype)
-        seconds = _best(lambda: opened.run({"left": left}))
-    return 2 * size**3 / seconds
+        opened = open_engine(engine, Model("chain", path, precision=stored), chosen)
+        device = opened.device
+        specs = (*opened.inputs, *opened.outputs)
+        buffers = {spec.name: device.empty(chain.shape, spec.dtype) for spec in specs}
+        for spec in opened.inputs:
+            device.upload(np.ones(chain.shape, spec.dtype), buffers[spec.name])
+        call = opened.bind(buffers)
+
+        def run() -> None:
+            call()
+            device.synchronize()
+
+        return chain.operations / _best(run)
 
 
-def _write_product(path: Path, size: int, dtype: str) -> None:
+def _write_chain(path: Path, chain: _Chain, dtype: str) -> None:
     try:
         from onnx import helper, numpy_helper, save
     except ImportError as error:
         raise MissingDependencyError("onnx", "bench") from error
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    right = np.random.default_rng(0).standard_normal((size, size)).astype(dtype)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["left", "right"], ["product"], "product")],
-        "product",
-        [helper.make_tensor_value_info("left", kind, [size, size])],
-        [helper.make_tensor_value_info("product", kind, [size, size])],
-        [numpy_helper.from_array(right, "right")],
-    )
+    taps = np.prod(chain.weight) / chain.weight[0]
+    weight = np.random.default_rng(0).standard_normal(chain.weight) / np.sqrt(taps)
+    names = ["before", *(f"product{index}" for index in range(1, _CHAIN)), "after"]
+    nodes = [
+        helper.make_node(chain.operator, [one, "weight"], [next_one], **chain.attributes)
+        for one, next_one in pairwise(names)
+    ]
+    ends = [helper.make_tensor_value_info(name, kind, chain.shape) for name in ("before", "after")]
+    weights = [numpy_helper.from_array(weight.astype(dtype), "weight")]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
     opsets = [helper.make_opsetid("", 18)]
     save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
 
