@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-_WORTH_IT = 0.95
+_WORTH_IT = 0.9
 """A batch is cut or filled up only where that takes at most so much of its own time."""
 
-_TRIES = 3
+_ROUNDS = 4
 
 Timed = Callable[[int], float]
 """Runs the UNet once on so many rows, and returns the seconds that it took."""
@@ -48,7 +48,7 @@ class StepTimes:
         """Return how many rows each call for a batch is to have, the largest first.
 
         That is one call of just these rows, unless calls of measured sizes are faster by a
-        twentieth and more. The last may have more rows than are left: a bucket that is filled up.
+        tenth and more. The last may have more rows than are left: a bucket that is filled up.
         """
         seconds, parts = _fastest(self, rows)
         return parts if seconds <= _WORTH_IT * self.of(rows) else (rows,)
@@ -76,25 +76,29 @@ def measure_steps(
 ) -> StepTimes:
     """Time calls of different numbers of rows.
 
-    Powers of two come first, and then the numbers between, for as long as the budget lasts. Each is
-    run once unmeasured, in which backends compile and allocate, and counts with the least of
-    three times.
+    Powers of two come first, and then the numbers between. Each is run once unmeasured, in which
+    backends compile and allocate. Then all are timed in turn, four rounds of them, and count with
+    their least time: whatever else the machine does for a second hits every number alike.
 
     Args:
         timed: What to time.
         most: The largest number of rows.
-        budget_s: Seconds. A number is begun only if, by what a row took so far, it ends in time;
-            one row is always measured.
+        budget_s: Seconds. A number is begun only if, by what a row took so far, it ends within half
+            of them; one row is always measured.
         clock: Seconds.
     """
     begin = clock()
     seconds: dict[int, float] = {}
     for rows in _order(most):
-        expected = (_TRIES + 1) * StepTimes(seconds).of(rows) if seconds else 0.0
-        if clock() - begin + expected > budget_s and seconds:
+        expected = 2 * StepTimes(seconds).of(rows) if seconds else 0.0
+        if seconds and clock() - begin + expected > budget_s / 2:
             break
         timed(rows)
-        seconds[rows] = min(timed(rows) for _ in range(_TRIES))
+        seconds[rows] = timed(rows)
+    for rows in (_ROUNDS - 1) * list(seconds):
+        if clock() - begin + seconds[rows] > budget_s:
+            break
+        seconds[rows] = min(seconds[rows], timed(rows))
     return StepTimes(dict(sorted(seconds.items())))
 
 
