@@ -8,7 +8,8 @@ so that a machine can be borrowed for minutes at a time. The checkpoint has rand
 in float16 for SDXL and in float32 otherwise, as the published ones are. FOLDER keeps the checkpoint
 and what stages make of it.
 
-A command whose processes together hold more than --limit-gb is ended, and the record says so.
+A command whose processes together hold more than --limit-gb, or that takes longer than
+--limit-minutes, is ended, and the record says so.
 `python -m benchmarks.readme` lays the records out in docs/families.md.
 """
 
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine, versions
+
+from sdopt.bench.peers.older_names import write_with_older_names
 
 HERE = Path(__file__).parent
 PROMPT = "A picture of a puppy"
@@ -65,6 +68,11 @@ class Work:
         return self.folder / self.family
 
     @property
+    def older(self) -> Path:
+        """The same with weight names as transformers 4 writes them: Optimum needs those."""
+        return self.folder / f"{self.family}-older"
+
+    @property
     def bundle(self) -> Path:
         """What sdopt exports."""
         return self.folder / f"{self.family}-{self.precision}"
@@ -80,7 +88,7 @@ class Work:
         worker = str(HERE / "peers" / "image_worker.py")
         exporting = ["--precision", self.precision]
         optimum = str(self.optimum or "")
-        theirs = ["-m", str(self.checkpoint), "--task", "text-to-image", str(self.onnx_folder)]
+        theirs = ["-m", str(self.older), "--task", "text-to-image", str(self.onnx_folder)]
         if self.precision != "fp32":
             theirs += ["--dtype", self.precision]
         dtype = [*SIZE, "--dtype", DTYPES[self.precision]]
@@ -110,6 +118,7 @@ def main() -> None:
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--optimum", type=Path, help="An environment with optimum-onnx in it.")
     parser.add_argument("--limit-gb", type=float, default=17.0)
+    parser.add_argument("--limit-minutes", type=float, default=15.0)
     options = parser.parse_args()
     work = Work(options.family, options.precision, options.folder, options.optimum, options.engine)
     if not (work.checkpoint / "model_index.json").is_file():
@@ -117,16 +126,18 @@ def main() -> None:
         make = [sys.executable, str(HERE / "make_checkpoint.py"), str(work.checkpoint)]
         subprocess.run([*make, "--family", work.family, "--dtype", stored], check=True)
     for stage in options.stages or STAGES[:3]:
+        if stage == "optimum export" and not work.older.is_dir():
+            write_with_older_names(work.checkpoint, work.older)
         if made := work.made(stage):
             shutil.rmtree(made, ignore_errors=True)
-        figures = run(work.command(stage), options.limit_gb)
+        figures = run(work.command(stage), options.limit_gb, 60 * options.limit_minutes)
         if made and made.is_dir():
             figures["disk_gb"] = size_gb(made)
         write(options.record, work, stage, figures)
 
 
-def run(command: list[str], limit_gb: float) -> dict[str, Any]:
-    """Run a command to its end, or until its processes hold too much.
+def run(command: list[str], limit_gb: float, limit_s: float) -> dict[str, Any]:
+    """Run a command to its end, or until its processes hold too much or take too long.
 
     ``largest_process_gb`` is the peak resident set of the largest process, mapped files included.
     """
@@ -149,6 +160,10 @@ def run(command: list[str], limit_gb: float) -> dict[str, Any]:
             os.killpg(process.pid, 9)
             process.wait()
             return {"ended_beyond_gb": limit_gb}
+        if time.perf_counter() - begin > limit_s:
+            os.killpg(process.pid, 9)
+            process.wait()
+            return {"ended_after_s": limit_s, "all_processes_gb": round(most, 2)}
         time.sleep(0.5)  # looking costs what is measured: it walks through every page
     assert process.stdout is not None
     figures: dict[str, Any] = json.loads(process.stdout.readlines()[-1])

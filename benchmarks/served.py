@@ -34,6 +34,7 @@ def served(max_rows: int) -> Iterator[Served]:
     assert process.stderr is not None
     url = next(url_in(line) for line in process.stderr if "running on" in line)
     log = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+    process.stderr.close()
     try:
         yield Served(process, url)
     finally:

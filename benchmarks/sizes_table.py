@@ -32,8 +32,9 @@ def _row(record: Mapping[str, Any], side: str) -> tuple[str, ...]:
         return ()
     label = f"{MODELS[record['family']]}, {record['precision']}, {side}"
     largest = max(stage.get("largest_process_gb", 0) for stage in known)
-    made = (stages[0] or {}).get("disk_gb") or record["checkpoint_gb"]
-    return (label, *map(_cell, stages), f"{largest:.1f} GB", f"{made:.1f} GB")
+    held = f"{largest:.1f} GB" if largest else ""
+    made = record["checkpoint_gb"] if stages[0] is None else stages[0].get("disk_gb")
+    return (label, *map(_cell, stages), held, f"{made:.1f} GB" if made else "")
 
 
 def _cell(stage: Mapping[str, Any] | None) -> str:
@@ -41,4 +42,6 @@ def _cell(stage: Mapping[str, Any] | None) -> str:
         return ""
     if "ended_beyond_gb" in stage:
         return f"ended beyond {stage['ended_beyond_gb']:.0f} GB"
+    if "ended_after_s" in stage:
+        return f"ended after {stage['ended_after_s'] / 60:.0f} min"
     return "failed" if "failed_with" in stage else f"{stage['seconds']:.0f} s"
