@@ -170,10 +170,9 @@ class MeasuredParts(RowParts):
         return times
 
     def _measured(self, batch: int, shapes: Shapes) -> Sequence[int]:
-        times = self._times.get(self._key(shapes))
+        most, times = self._most(shapes), self._times.get(self._key(shapes))
         if times is not None:
-            return times.parts(batch)
-        most = self._most(shapes)
+            return times.parts(batch, most)
         whole, rest = divmod(batch, most)
         return (*(most,) * whole, *((rest,) if rest else ()))
 

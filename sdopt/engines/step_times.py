@@ -44,14 +44,19 @@ class StepTimes:
         share = (rows - low) / (high - low)
         return (1 - share) * self.seconds[low] + share * self.seconds[high]
 
-    def parts(self, rows: int) -> tuple[int, ...]:
+    def parts(self, rows: int, most: int | None = None) -> tuple[int, ...]:
         """Return how many rows each call for a batch is to have, the largest first.
 
         That is one call of just these rows, unless calls of measured sizes are faster by a
         tenth and more. The last may have more rows than are left: a bucket that is filled up.
+
+        Args:
+            rows: Of the batch.
+            most: A call may have no more; None for as many as there are.
         """
         seconds, parts = _fastest(self, rows)
-        return parts if seconds <= _WORTH_IT * self.of(rows) else (rows,)
+        fits = most is None or rows <= most
+        return (rows,) if fits and seconds > _WORTH_IT * self.of(rows) else parts
 
 
 @cache

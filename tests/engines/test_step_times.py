@@ -47,6 +47,14 @@ def test_a_batch_is_cut_where_that_is_faster(
     assert StepTimes(seconds).parts(rows) == parts
 
 
+def test_no_call_has_more_rows_than_the_engine_takes() -> None:
+    times = StepTimes({1: 1.0, 2: 2.0, 4: 4.0})
+    assert times.parts(6) == (6,)
+    assert sum(times.parts(6, 4)) == 6
+    assert max(times.parts(6, 4)) <= 4
+    assert times.parts(4, 4) == (4,)
+
+
 TIMES = st.dictionaries(
     st.integers(1, 12), st.floats(1e-3, 1e3, allow_nan=False), min_size=1, max_size=5
 )
