@@ -225,24 +225,33 @@ class Pipeline:
             result = self.start(replace(largest, num_images_per_prompt=count)).result
         return result.timings
 
-    def choose_buckets(self, budget_s: float) -> StepTimes | None:
+    def choose_buckets(
+        self, budget_s: float, *, height: int | None = None, width: int | None = None
+    ) -> StepTimes | None:
         """Time the UNet for different numbers of rows, and cut batches up as is fastest.
 
-        At the bundle's own size, and for prompts of one chunk. No picture changes by this. A server
-        does it when it loads a bundle.
+        For one size, and for prompts of one chunk. No picture changes by this: where a backend
+        might compute the rows of a larger call differently, their bits are compared, and until then
+        each row is computed by itself. A server does all this when it loads a bundle.
 
         Args:
-            budget_s: Seconds to stop after; one row is always measured.
+            budget_s: Seconds to stop timing after, and comparing after as many; one row is always
+                measured.
+            height: In pixels, with ``width``; None for the bundle's own size.
+            width: In pixels.
 
         Returns:
             What was measured; None where something else decides: on a GPU, exact batching.
 
         Raises:
+            RequestError: The size is not allowed.
             EngineError: The UNet failed.
         """
         if isinstance(self._unet, MeasuredParts):
-            row = self._generator.unet_row(self.empty_request())
+            request = self.empty_request(height=height, width=width)
+            row = self._generator.unet_row(request)
             self.step_times = self._unet.measure(row, budget_s)
+            self._generator.forget_loops()
         return self.step_times
 
     def empty_request(self, **options: Unpack[RequestOptions]) -> GenerationRequest:

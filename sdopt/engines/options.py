@@ -73,8 +73,9 @@ class EngineOptions:
             has it, and takes it for networks whose weights are large.
         batching: On a GPU, ``"exact"`` always computes the same number of UNet rows, so that a
             picture is the same alone and in company; ``"fast"`` computes those that there are, and
-            a picture's last bits depend on how many there were. On the CPU they are the same but
-            for frugal networks, which ``"exact"`` runs for one row after the other.
+            a picture's last bits depend on how many there were. On the CPU they are the same for
+            ONNX Runtime but for frugal networks; those, and what OpenVINO runs, ``"exact"``
+            computes row by row until larger calls were seen to give the same bits.
     """
 
     device: str = "cpu"

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdopt.engines.contract import Array, Buffer, Call, Device, Engine
 from sdopt.engines.options import Batching
+from sdopt.engines.row_probe import same_as_alone
 from sdopt.engines.step_times import StepTimes, measure_steps
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -22,7 +23,7 @@ class Meeting(Protocol):
     """An engine on the host in which the rows of a batch may change each other's last bits."""
 
     rows_meet: bool
-    """Whether they do, as it was loaded."""
+    """Whether they may, as it was loaded."""
 
 
 @runtime_checkable
@@ -34,13 +35,14 @@ class Bounded(Protocol):
         ...
 
 
-def in_parts(unet: Engine, batching: Batching, rows: int) -> RowParts | MeasuredParts:
+def in_parts(unet: Engine, batching: Batching, rows: int) -> RowParts:
     """Return a UNet that takes any number of rows, whatever the engine takes.
 
     Exact batching lets nothing decide about a row's bits but the row and the settings. Backends on
     a GPU choose kernels by shape, and another kernel may give other last bits: so there each call
-    has the same number of rows, and no stopwatch chooses it. On the host rows seldom meet; where
-    they do, each is computed by itself.
+    has the same number of rows, and no stopwatch chooses it. On the host each row has the bits that
+    it has by itself: where rows may meet, it is computed by itself, or in larger calls that were
+    seen to give those bits.
 
     Args:
         unet: An engine.
@@ -54,7 +56,7 @@ def in_parts(unet: Engine, batching: Batching, rows: int) -> RowParts | Measured
         if not unet.device.is_host:
             return RowParts(unet, fixed(lambda _: rows))
         if isinstance(unet, Meeting) and unet.rows_meet:
-            return RowParts(unet, fixed(lambda _: 1))
+            return VerifiedParts(unet, lambda _: rows)
     return MeasuredParts(unet, unet.largest_batch if isinstance(unet, Bounded) else lambda _: rows)
 
 
@@ -178,6 +180,33 @@ class MeasuredParts(RowParts):
 
     def _key(self, shapes: Shapes) -> tuple[tuple[int, ...], ...]:
         return tuple(shapes[spec.name][1:] for spec in self.inputs)
+
+
+class VerifiedParts(MeasuredParts):
+    """A UNet whose rows may meet: each is computed by itself until larger calls were verified.
+
+    Those that give every row the bits that it has by itself are used where they are faster.
+    """
+
+    def measure(self, row: Mapping[str, tuple[int, ...]], budget_s: float) -> StepTimes:
+        """Time calls of different numbers of rows, and compare their bits with single rows'.
+
+        See :meth:`MeasuredParts.measure`; comparing takes as much time again at most.
+
+        Returns:
+            The times of those numbers that give the same bits, one row among them.
+        """
+        times = super().measure(row, budget_s)
+        same = same_as_alone(self._engine, row, times.seconds, budget_s)
+        times = StepTimes({rows: times.seconds[rows] for rows in times.seconds if rows in same})
+        self._times[self._key({name: (1, *shape) for name, shape in row.items()})] = times
+        return times
+
+    def _measured(self, batch: int, shapes: Shapes) -> Sequence[int]:
+        times = self._times.get(self._key(shapes))
+        if times is None:
+            return (1,) * batch
+        return times.parts(batch, most=batch if batch in times.seconds else 0)
 
 
 class _Timer:

@@ -112,6 +112,10 @@ class ImageGenerator:
             graphs=self._loop_graphs,
         )
 
+    def forget_loops(self) -> None:
+        """Let go of the loops that are kept for later requests: the UNet shall be bound anew."""
+        self._loops.clear()
+
     def unet_row(self, request: GenerationRequest) -> dict[str, tuple[int, ...]]:
         """Return the shape of one row of each of the UNet's inputs and of its output."""
         prompt = (self._prompts.shape[0] * self.prompt_chunks(request), self._prompts.shape[1])

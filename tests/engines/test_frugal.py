@@ -94,4 +94,4 @@ def test_the_numbers_are_the_same_alone_and_in_company() -> None:
 
 def test_only_frugal_networks_are_run_for_one_row_at_a_time() -> None:
     loaded = open_engine("onnxruntime", Model.of(Bundle.open("shapes"), "unet"))
-    assert isinstance(in_parts(loaded, "exact", 4), MeasuredParts)
+    assert type(in_parts(loaded, "exact", 4)) is MeasuredParts

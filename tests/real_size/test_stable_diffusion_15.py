@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import sdopt
@@ -21,6 +22,10 @@ from sdopt.bench.run import ask_of
 from sdopt.bench.sides import running, sdopt_side
 from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
+from sdopt.engines.catalog import open_engine
+from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.row_parts import in_parts
+from sdopt.errors import MissingDependencyError, ProviderUnavailableError
 from tests.bench.slowed import Brake, verdict_on
 
 pytestmark = pytest.mark.slow
@@ -73,6 +78,33 @@ def test_a_picture_needs_little_beside_its_weights(exported: tuple[Path, dict[st
     ours = ("request", "tokenizer", "scheduler", "pixels")
     assert sum(last["stages_s"][stage] for stage in ours) <= LARGEST_OVERHEAD * last["wall_s"]
     assert abs(1 - sum(last["stages_s"].values()) / last["wall_s"]) <= LARGEST_GAP
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+)
+def test_a_row_of_the_unet_is_the_same_in_any_company(
+    exported: tuple[Path, dict[str, Any]], engine: str, precision: str
+) -> None:
+    """At this size backends choose other kernels for other numbers of rows, and for odd sides."""
+    model = Model.of(Bundle.open(exported[0]), "unet")
+    try:
+        loaded = open_engine(engine, model, EngineOptions(precision=precision))
+    except (MissingDependencyError, ProviderUnavailableError) as error:
+        pytest.skip(str(error))
+    unet, rng = in_parts(loaded, "exact", 4), np.random.default_rng(0)
+    for sides in [(32, 32), (24, 40), (17, 25)]:
+        given = {
+            "sample": rng.standard_normal((3, 4, *sides)),
+            "timestep": np.array([981, 500, 7]),
+            "encoder_hidden_states": rng.standard_normal((3, 77, 768)),
+        }
+        inputs = {name: array.astype(np.float32) for name, array in given.items()}
+        alone = [unet.run({n: a[i : i + 1] for n, a in inputs.items()}) for i in range(3)]
+        for rows in (2, 3):
+            together = unet.run({name: array[:rows] for name, array in inputs.items()})
+            for i, row in enumerate(together["out_sample"]):
+                assert row.tobytes() == alone[i]["out_sample"].tobytes(), (sides, rows)
 
 
 def test_a_slowed_unet_is_found_and_an_equal_one_is_not(

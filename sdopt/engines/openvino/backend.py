@@ -14,6 +14,7 @@ from sdopt.engines.key import EngineKey
 from sdopt.engines.memory import Footprint
 from sdopt.engines.offer import Offer
 from sdopt.engines.openvino.exact import keep_exact
+from sdopt.engines.openvino.upsampling import fold_upsampling
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import EngineError, MissingDependencyError, ProviderUnavailableError
 
@@ -24,6 +25,9 @@ _DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
 _FASTEST_FIRST = ("bf16", "fp16", "fp32")
+
+_REVISION = "2"
+"""Of what is done to graphs before they are compiled; blobs of older ones are compiled again."""
 
 _LARGEST_BLOB_BYTES = 256e6
 """On the CPU a larger model is compiled from its ONNX file each time: reading its blob, which holds
@@ -65,7 +69,11 @@ class Backend:
             engine="openvino",
             engine_version=self._ov.get_version(),
             device=str(self._core.get_property(self._device, "FULL_DEVICE_NAME")),
-            options={"precision": self.precision, "threads": str(self._threads or "all")},
+            options={
+                "precision": self.precision,
+                "threads": str(self._threads or "all"),
+                "rules": _REVISION,
+            },
         )
 
     def _compile(
@@ -73,6 +81,8 @@ class Backend:
     ) -> ov.CompiledModel:
         try:
             graph = self._core.read_model(model.path)
+            if self._device == "CPU":
+                fold_upsampling(graph)
             if self.precision != "fp32":
                 keep_exact(graph)
             return self._core.compile_model(graph, self._device, {**self._config(), **more})
