@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,14 @@ class Product:
     Attributes:
         name: Of the node.
         operations: Multiplications and additions.
+        least_operations: With which a backend can have the same result: a 3x3 convolution of what
+            was made twice as large by repeating values needs 4 products for 9 (a transposed
+            convolution of the small picture does it).
     """
 
     name: str
     operations: int
+    least_operations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class GraphWork:
         return sum(product.operations for product in self.products)
 
     @property
+    def least_operations(self) -> int:
+        """Those with which a backend can have the same result."""
+        return sum(product.least_operations for product in self.products)
+
+    @property
     def elements(self) -> int:
         """What must be read or written once: weights, inputs and outputs."""
         return self.weights + self.tensors
@@ -72,8 +81,9 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     model = _with_shapes(_load(path), inputs)
     graph = model.graph
     shapes = _shapes(graph) | {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    doubled = {node.output[0] for node in graph.node if _doubles(node, shapes)}
     products = [
-        Product(node.name, _OPERATIONS[node.op_type](node, *_known(node, shapes, path)))
+        _product(node, *_known(node, shapes, path), doubled)
         for node in graph.node
         if node.op_type in _OPERATIONS
     ]
@@ -83,6 +93,24 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
         weights=_read_of_weights(graph, shapes),
         tensors=sum(map(math.prod, [*inputs.values(), *outputs])),
     )
+
+
+def _product(
+    node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape, doubled: Collection[str]
+) -> Product:
+    operations = _OPERATIONS[node.op_type](node, inputs, output)
+    of_doubled = node.op_type == "Conv" and node.input[0] in doubled
+    folds = of_doubled and inputs[1][2:] == (3, 3) and inputs[0][2:] == output[2:]
+    return Product(node.name, operations, operations * 4 // 9 if folds else operations)
+
+
+def _doubles(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> bool:
+    """Say whether a node makes a picture exactly twice as large by repeating its values."""
+    if node.op_type != "Resize" or not {node.input[0], node.output[0]} <= shapes.keys():
+        return False
+    nearest = all(a.s == b"nearest" for a in node.attribute if a.name == "mode")
+    (*front, height, width), large = shapes[node.input[0]], shapes[node.output[0]]
+    return nearest and large == (*front, 2 * height, 2 * width)
 
 
 def _read_of_weights(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> int:

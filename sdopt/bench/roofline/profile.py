@@ -36,8 +36,8 @@ class Node:
         kind: The backend's operator and kernel.
         share: Of the time of all nodes; dimensionless.
         seconds: Of one run under the profiler.
-        operations: Of the product that it computes; None where it computes none, or where the
-            backend's name does not tell which.
+        operations: Of the product that it computes, at the least; None where it computes none, or
+            where the backend's name does not tell which.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ComponentLimit:
 
     Attributes:
         component: Its name.
-        operations: Multiplications and additions of its products.
+        operations: Multiplications and additions of its products, at the least.
         least_bytes: Weights, inputs and outputs once, in the precision that it computes in.
         limit_s: The longer of the two: products at the machine's rate, bytes at its bandwidth.
         bound: Which of the two.
@@ -138,11 +138,11 @@ def _limit(subject: Subject, name: str, case: Case, rates: MachineRates) -> Comp
     shapes = input_shapes(subject.bundle, name, case)
     work = graph_work(subject.bundle.component_path(name), shapes)
     least_bytes = work.elements * BYTES.get(subject.precisions[name], 4)
-    products_s = work.operations / rates.product_per_s
+    products_s = work.least_operations / rates.product_per_s
     bytes_s = least_bytes / rates.copy_bytes_per_s
     return ComponentLimit(
         component=name,
-        operations=work.operations,
+        operations=work.least_operations,
         least_bytes=least_bytes,
         limit_s=max(products_s, bytes_s),
         bound="products" if products_s > bytes_s else "bytes",
@@ -208,7 +208,7 @@ def _operations_by_name(work: GraphWork) -> dict[str, int]:
 
     A backend that fuses a product with what follows names it after the last node.
     """
-    products = {product.name: product.operations for product in work.products}
+    products = {product.name: product.least_operations for product in work.products}
     scopes = Counter(_scope(name) for name in products)
     single = {_scope(name): count for name, count in products.items() if scopes[_scope(name)] == 1}
     return single | products

@@ -64,15 +64,22 @@ def transposed_weights(weights: Array) -> Array:
 def _fold(convolution: ov.Node, transposed: Array) -> None:
     upsampling = convolution.input_value(0).get_node()
     if _doubles(upsampling):
-        result = _from_small(upsampling.input_value(0), transposed)
+        result = fast = _from_small(upsampling.input_value(0), transposed)
     else:
-        result = _either(upsampling, convolution, transposed)
+        result, fast = _either(upsampling, convolution, transposed)
+    fast.set_friendly_name(convolution.get_friendly_name())  # by which profiles are read
     for target in convolution.output(0).get_target_inputs():
         target.replace_source_output(result.output(0))
 
 
-def _either(upsampling: ov.Node, convolution: ov.Node, transposed: Array) -> ov.Node:
-    """Compute all rows on the small picture where the sides double, and as before where not."""
+def _either(
+    upsampling: ov.Node, convolution: ov.Node, transposed: Array
+) -> tuple[ov.Node, ov.Node]:
+    """Compute all rows on the small picture where the sides double, and as before where not.
+
+    Returns:
+        The result, and the transposed convolution.
+    """
     from openvino import opset13 as op
 
     small = upsampling.input_value(0)
@@ -85,7 +92,7 @@ def _either(upsampling: ov.Node, convolution: ov.Node, transposed: Array) -> ov.
     fast = _from_small(_part(small, _ints(0), doubled, (_ROWS,)), transposed)
     slow = _upsampled(_part(small, doubled, rows, (_ROWS,)), size, convolution)
     # What is cut off here has no rows: only the sides have to be those of the other part.
-    return op.concat([_part(fast, _ints(0, 0), size, _SIDES), slow], _ROWS)
+    return op.concat([_part(fast, _ints(0, 0), size, _SIDES), slow], _ROWS), fast
 
 
 def _from_small(small: Any, transposed: Array) -> ov.Node:
