@@ -13,6 +13,7 @@ from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines import memory
 from sdopt.engines.catalog import choose, footprint, open_engine
 from sdopt.engines.contract import Engine
+from sdopt.engines.huge_pages import use_huge_pages
 from sdopt.engines.loop_choice import loops_on_device
 from sdopt.engines.options import Batching, EngineOptions, Loop, Model, VaeTiling, components
 from sdopt.engines.row_parts import MeasuredParts, in_parts
@@ -201,7 +202,9 @@ class Pipeline:
     ) -> Timings:
         """Run every network once, so that the first request takes no longer than later ones.
 
-        Backends allocate, choose kernels and compile at the first run with each shape.
+        Backends allocate, choose kernels and compile at the first run with each shape. Afterwards
+        what lies in main memory is moved onto huge pages:
+        see :func:`sdopt.engines.huge_pages.use_huge_pages`.
 
         Args:
             height: In pixels, with ``width``; None for the bundle's own size.
@@ -223,6 +226,7 @@ class Pipeline:
         )
         for count in range(1, min(num_images, self._max_rows) + 1):
             result = self.start(replace(largest, num_images_per_prompt=count)).result
+        use_huge_pages()
         return result.timings
 
     def choose_buckets(

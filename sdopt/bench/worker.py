@@ -49,9 +49,9 @@ def importing(setup: Figures) -> Load:
 
 
 class _Making:
-    """Makes pictures, and after the first of each size has the pipeline choose its buckets.
+    """Makes pictures, and after the first of each size does what a server does at the start.
 
-    So does a server when it loads a bundle. The first picture tells what a cold start takes.
+    The first picture tells what a cold start takes.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -59,10 +59,13 @@ class _Making:
         self._sizes: set[tuple[int, int]] = set()
 
     def __call__(self, ask: Mapping[str, Any]) -> Figures:
+        from sdopt.engines.huge_pages import use_huge_pages
+
         figures = measured_picture(self._pipeline, ask)
         size = ask["options"]["height"], ask["options"]["width"]
         if size not in self._sizes:
             self._sizes.add(size)
+            use_huge_pages()
             self._pipeline.choose_buckets(_BUCKETS_BUDGET_S, height=size[0], width=size[1])
         return figures
 

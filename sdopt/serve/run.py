@@ -107,7 +107,7 @@ def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
 
 
 def _loaded(bundle: str, settings: Settings) -> Pipeline:
-    """Load a bundle, and time its UNet. Its largest batch has run then, and found memory."""
+    """Load a bundle, warm it up and time its UNet. Its largest batch has found memory then."""
     pipeline = load(
         bundle,
         engine=settings.engine,
@@ -117,6 +117,7 @@ def _loaded(bundle: str, settings: Settings) -> Pipeline:
         max_rows=settings.max_rows,
         threads=settings.threads,
     )
+    pipeline.warmup()
     if (times := pipeline.choose_buckets(_BUCKETS_BUDGET_S)) is not None:
         _log.info("UNet of %s: %s", pipeline.bundle.path.name, _in_words(times))
     return pipeline
