@@ -26,9 +26,9 @@ PEAKS_GB = {
     ("onnxruntime", 256): 4.45,
     ("onnxruntime", 384): 5.69,
     ("onnxruntime", 512): 7.39,
-    ("openvino", 256): 7.12,
-    ("openvino", 384): 7.43,
-    ("openvino", 512): 7.88,
+    ("openvino", 256): 7.61,
+    ("openvino", 384): 7.83,
+    ("openvino", 512): 8.20,
 }
 """Peak resident memory of a process that made one guided picture of that size, mapped files
 included: Stable Diffusion 1.5 at its true size in fp32 (OpenVINO: bf16)."""

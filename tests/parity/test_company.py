@@ -97,7 +97,7 @@ class Company:
 def test_a_picture_is_the_same_in_any_company(
     bundle: Bundle, unet: Engine, shape: tuple[int, int, int]
 ) -> None:
-    check(Company(bundle, unet, shape), rounds=4)
+    check(Company(bundle, unet, shape), rounds=3)
 
 
 def test_so_it_is_with_the_loop_on_a_device(bundle: Bundle) -> None:
