@@ -2,8 +2,9 @@
 
 A network of gigabytes in pages of 4 KiB has more of them than a processor remembers the places of.
 How much that costs depends on where its pages happen to lie, and differs from one process to the
-next: with Stable Diffusion 1.5 on OpenVINO, of four processes that did the same one took a third
-longer in the VAE's decoder; on huge pages none did, and small pictures took a tenth less.
+next: with Stable Diffusion 1.5 on OpenVINO a few of some thirty processes took a third longer in
+the VAE's decoder; one of those was back at the others' time on huge pages, and the rest took 4 %
+less.
 """
 
 from __future__ import annotations
