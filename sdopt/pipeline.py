@@ -226,7 +226,8 @@ class Pipeline:
         )
         for count in range(1, min(num_images, self._max_rows) + 1):
             result = self.start(replace(largest, num_images_per_prompt=count)).result
-        use_huge_pages()
+        if self._unet.device.is_host:
+            use_huge_pages()
         return result.timings
 
     def choose_buckets(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from sdopt.bench.roofline import machine
-from sdopt.bench.roofline.graph import graph_work
+from sdopt.bench.roofline import profile as roofline
+from sdopt.bench.roofline.graph import GraphWork, graph_work
 from sdopt.bench.roofline.machine import machine_rates
-from sdopt.bench.roofline.profile import Subject, input_shapes, rooflines
+from sdopt.bench.roofline.profile import Node, Subject, input_shapes, rooflines
 from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import profile
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.profiling import NodeTime
 from sdopt.errors import BenchError
 
 
@@ -190,8 +193,18 @@ def test_the_unets_operations_are_torchs(shapes_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_every_component_stands_beside_its_limit(engine: str) -> None:
+def test_every_component_stands_beside_its_limit(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip(engine)
+    profiled: list[tuple[Sequence[NodeTime], GraphWork]] = []
+    chosen = roofline._nodes
+
+    def noted(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
+        profiled.append((times, work))
+        return chosen(times, work)
+
+    monkeypatch.setattr(roofline, "_nodes", noted)
     precisions = dict.fromkeys(("text_encoder", "unet", "vae_decoder"), "fp32")
     options = EngineOptions(precision="fp32")
     subject = Subject(
@@ -206,11 +219,14 @@ def test_every_component_stands_beside_its_limit(engine: str) -> None:
         seconds = [node.seconds for node in limit.nodes]
         assert seconds == sorted(seconds, reverse=True)
         assert 0 < sum(node.share for node in limit.nodes) <= 1
-        # Several of the expensive nodes are products, and the backend's names tell which. On a
-        # busy machine any small node may look expensive.
-        assert sum(node.operations is not None for node in limit.nodes) >= 2
         assert limit.limit_s > 0
         assert limit.bound == "products"
+    # Which nodes are expensive is the machine's business. Of all, names tell nearly every product.
+    monkeypatch.setattr(roofline, "_SHOWN", 10_000)
+    for times, work in profiled:
+        known = [node.operations for node in chosen(times, work) if node.operations is not None]
+        assert len(known) >= 4
+        assert sum(known) >= 0.9 * work.least_operations
 
 
 def test_of_a_table_only_the_rows_that_are_looked_up_are_read() -> None:
