@@ -26,9 +26,9 @@ PEAKS_GB = {
     ("onnxruntime", 256): 4.45,
     ("onnxruntime", 384): 5.69,
     ("onnxruntime", 512): 7.39,
-    ("openvino", 256): 7.61,
-    ("openvino", 384): 7.83,
-    ("openvino", 512): 8.20,
+    ("openvino", 256): 9.31,
+    ("openvino", 384): 9.62,
+    ("openvino", 512): 10.22,
 }
 """Peak resident memory of a process that made one guided picture of that size, mapped files
 included: Stable Diffusion 1.5 at its true size in fp32 (OpenVINO: bf16)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,8 @@ class Product:
     Attributes:
         name: Of the node.
         operations: Multiplications and additions.
-        least_operations: With which a backend can have the same result: a 3x3 convolution of what
-            was made twice as large by repeating values needs 4 products for 9 (a transposed
-            convolution of the small picture does it).
+        least_operations: With which a backend can have the same result: a 3x3 convolution that
+            keeps a picture's size needs 4 products for 9 (by Winograd's algorithm F(2x2, 3x3)).
     """
 
     name: str
@@ -81,9 +80,8 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     model = _with_shapes(_load(path), inputs)
     graph = model.graph
     shapes = _shapes(graph) | {weight.name: tuple(weight.dims) for weight in graph.initializer}
-    doubled = {node.output[0] for node in graph.node if _doubles(node, shapes)}
     products = [
-        _product(node, *_known(node, shapes, path), doubled)
+        _product(node, *_known(node, shapes, path))
         for node in graph.node
         if node.op_type in _OPERATIONS
     ]
@@ -95,22 +93,12 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     )
 
 
-def _product(
-    node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape, doubled: Collection[str]
-) -> Product:
+def _product(node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape) -> Product:
     operations = _OPERATIONS[node.op_type](node, inputs, output)
-    of_doubled = node.op_type == "Conv" and node.input[0] in doubled
-    folds = of_doubled and inputs[1][2:] == (3, 3) and inputs[0][2:] == output[2:]
-    return Product(node.name, operations, operations * 4 // 9 if folds else operations)
-
-
-def _doubles(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> bool:
-    """Say whether a node makes a picture exactly twice as large by repeating its values."""
-    if node.op_type != "Resize" or not {node.input[0], node.output[0]} <= shapes.keys():
-        return False
-    nearest = all(a.s == b"nearest" for a in node.attribute if a.name == "mode")
-    (*front, height, width), large = shapes[node.input[0]], shapes[node.output[0]]
-    return nearest and large == (*front, 2 * height, 2 * width)
+    same_size_3x3 = (
+        node.op_type == "Conv" and inputs[1][2:] == (3, 3) and inputs[0][2:] == output[2:]
+    )
+    return Product(node.name, operations, operations * 4 // 9 if same_size_3x3 else operations)
 
 
 def _read_of_weights(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> int:

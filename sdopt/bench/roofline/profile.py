@@ -190,28 +190,35 @@ def _profiled(subject: Subject, name: str, shapes: Mapping[str, Shape]) -> list[
 
 def _nodes(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
     total = sum(node.seconds for node in times)
-    operations = _operations_by_name(work)
+    operations = _operations_by_name(times, work)
     return [
         Node(
             name=node.name,
             kind=node.kind,
             share=node.seconds / total,
             seconds=node.seconds,
-            operations=operations.get(_bare(node.name)) or operations.get(_scope(node.name)),
+            operations=operations.get(node.name),
         )
         for node in times[:_SHOWN]
     ]
 
 
-def _operations_by_name(work: GraphWork) -> dict[str, int]:
-    """Return operations by the names of products, and by scopes that hold a single product.
+def _operations_by_name(times: Sequence[NodeTime], work: GraphWork) -> dict[str, int]:
+    """Return the operations of profiled nodes, the longest first, by their names.
 
-    A backend that fuses a product with what follows names it after the last node.
+    A backend that fuses products with what is around them names the node after another of those:
+    so products that no node is named after are in the longest other node of their scope.
     """
     products = {product.name: product.least_operations for product in work.products}
-    scopes = Counter(_scope(name) for name in products)
-    single = {_scope(name): count for name, count in products.items() if scopes[_scope(name)] == 1}
-    return single | products
+    found = {node.name: products[bare] for node in times if (bare := _bare(node.name)) in products}
+    named = set(map(_bare, found))
+    fused: Counter[str] = Counter()
+    for name in products.keys() - named:
+        fused[_scope(name)] += products[name]
+    for node in times:
+        if node.name not in found and (operations := fused.pop(_scope(node.name), 0)):
+            found[node.name] = operations
+    return found
 
 
 def _bare(name: str) -> str:

@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdopt.engines.contract import Array
+from sdopt.engines.openvino.nodes import (
+    has,
+    ints,
+    is_same_size_3x3,
+    replace,
+    same_size_3x3,
+    weights_of,
+)
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -28,7 +36,6 @@ _NEAREST = {
     "pads_begin": [0, 0, 0, 0],
     "pads_end": [0, 0, 0, 0],
 }
-_SAME_SIZE = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1]}
 _LEAST_WEIGHTS = 256 * 256 * 9
 """With fewer, parting the rows takes longer than is saved (UNet of shapes: 2 %)."""
 
@@ -40,7 +47,7 @@ def fold_upsampling(graph: ov.Model) -> int:
     down, both ways stay in it: all rows go through one of them and none through the other, which
     then costs nothing.
     """
-    found = [(node, _weights(node)) for node in graph.get_ops() if _is_folded(node)]
+    found = [(node, weights_of(node)) for node in graph.get_ops() if _is_folded(node)]
     for convolution, weights in found:
         _fold(convolution, transposed_weights(weights))
     return len(found)
@@ -68,8 +75,7 @@ def _fold(convolution: ov.Node, transposed: Array) -> None:
     else:
         result, fast = _either(upsampling, convolution, transposed)
     fast.set_friendly_name(convolution.get_friendly_name())  # by which profiles are read
-    for target in convolution.output(0).get_target_inputs():
-        target.replace_source_output(result.output(0))
+    replace(convolution, result)
 
 
 def _either(
@@ -84,15 +90,15 @@ def _either(
 
     small = upsampling.input_value(0)
     shape = op.shape_of(small)
-    rows = op.gather(shape, _ints(_ROWS), _ints(0))
-    sides = op.gather(shape, _ints(*_SIDES), _ints(0))
-    size = op.gather(upsampling.input_value(1), _ints(*_SIDES), _ints(0))
-    doubles = op.reduce_logical_and(op.equal(op.multiply(sides, _ints(2)), size), _ints(0), True)
+    rows = op.gather(shape, ints(_ROWS), ints(0))
+    sides = op.gather(shape, ints(*_SIDES), ints(0))
+    size = op.gather(upsampling.input_value(1), ints(*_SIDES), ints(0))
+    doubles = op.reduce_logical_and(op.equal(op.multiply(sides, ints(2)), size), ints(0), True)
     doubled = op.multiply(rows, op.convert(doubles, "i64"))
-    fast = _from_small(_part(small, _ints(0), doubled, (_ROWS,)), transposed)
+    fast = _from_small(_part(small, ints(0), doubled, (_ROWS,)), transposed)
     slow = _upsampled(_part(small, doubled, rows, (_ROWS,)), size, convolution)
     # What is cut off here has no rows: only the sides have to be those of the other part.
-    return op.concat([_part(fast, _ints(0, 0), size, _SIDES), slow], _ROWS), fast
+    return op.concat([_part(fast, ints(0, 0), size, _SIDES), slow], _ROWS), fast
 
 
 def _from_small(small: Any, transposed: Array) -> ov.Node:
@@ -108,34 +114,26 @@ def _upsampled(small: Any, size: ov.Node, convolution: ov.Node) -> ov.Node:
     """Upsample to a size and convolve, as the graph did."""
     from openvino import opset13 as op
 
-    sides = _ints(*_SIDES)
+    sides = ints(*_SIDES)
     large = op.interpolate(small, size, shape_calculation_mode="sizes", axes=sides, **_NEAREST)
-    return op.convolution(large, convolution.input_value(1), **_SAME_SIZE)
+    return same_size_3x3(large, convolution.input_value(1))
 
 
 def _part(tensor: Any, begin: ov.Node, end: ov.Node, axes: tuple[int, ...]) -> ov.Node:
     from openvino import opset13 as op
 
-    return op.slice(tensor, begin, end, _ints(*[1] * len(axes)), _ints(*axes))
-
-
-def _ints(*values: int) -> ov.Node:
-    from openvino import opset13 as op
-
-    return op.constant(np.array(values, np.int64))
+    return op.slice(tensor, begin, end, ints(*[1] * len(axes)), ints(*axes))
 
 
 def _is_folded(node: ov.Node) -> bool:
     """Say whether a node is a 3x3 convolution of what was upsampled for nothing else."""
-    if node.get_type_name() != "Convolution" or not _has(node, _SAME_SIZE):
+    if not is_same_size_3x3(node):
         return False
     upsampling, weights = node.input_value(0).get_node(), node.input_value(1)
     return (
         upsampling.get_type_name() == "Interpolate"
-        and _has(upsampling, _NEAREST)
+        and has(upsampling, _NEAREST)
         and len(upsampling.output(0).get_target_inputs()) == 1
-        and list(weights.get_shape()[2:]) == [3, 3]
-        and _stored(weights).get_type_name() == "Constant"
         and (_doubles(upsampling) or (_to_size(upsampling) and _count(weights) >= _LEAST_WEIGHTS))
     )
 
@@ -153,20 +151,5 @@ def _to_size(upsampling: ov.Node) -> bool:
     return by_size and list(upsampling.input_value(1).get_shape()) == [4]
 
 
-def _weights(convolution: ov.Node) -> Array:
-    return np.asarray(_stored(convolution.input_value(1)).data, np.float32)
-
-
-def _stored(weights: ov.Output) -> ov.Node:
-    """Return where weights come from; a graph in fp16 converts them first."""
-    node = weights.get_node()
-    return node.input_value(0).get_node() if node.get_type_name() == "Convert" else node
-
-
 def _count(output: ov.Output) -> int:
     return int(np.prod(output.get_shape()))
-
-
-def _has(node: ov.Node, wanted: dict[str, Any]) -> bool:
-    attributes = node.get_attributes()
-    return all(attributes[name] == value for name, value in wanted.items())
