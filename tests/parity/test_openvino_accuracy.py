@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import sdopt
@@ -24,11 +26,27 @@ def accuracy(pipeline: Pipeline) -> float:
     return float(judge(result.images, prompts).as_row()["all_three"])
 
 
+@pytest.fixture(scope="module")
+def in_fp32(shapes: Pipeline) -> float:
+    return accuracy(shapes)
+
+
 @pytest.mark.slow
-def test_bf16_is_as_right_as_fp32(shapes: Pipeline) -> None:
-    """Within two pictures of a hundred."""
+@pytest.mark.parametrize("everywhere", [False, True], ids=["as it is", "Winograd everywhere"])
+def test_bf16_is_as_right_as_fp32(
+    everywhere: bool, in_fp32: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Within two pictures of a hundred.
+
+    The carried model's convolutions are too small for Winograd's algorithm to be faster, so its
+    pictures would not show what rounding costs in there; here all but a few go through it.
+    """
+    monkeypatch.setenv("SDOPT_CACHE", str(tmp_path))  # what is compiled in one way stays in it
+    if everywhere:
+        monkeypatch.setattr("sdopt.engines.openvino.winograd._LEAST_CHANNELS", 1)
+        monkeypatch.setattr("sdopt.engines.openvino.winograd._LEAST_SIDE", 1)
     try:
         lowered = sdopt.load("shapes", engine="openvino", precision="bf16")
     except (MissingDependencyError, ProviderUnavailableError) as error:
         pytest.skip(str(error))
-    assert accuracy(lowered) >= accuracy(shapes) - LARGEST_GAP
+    assert accuracy(lowered) >= in_fp32 - LARGEST_GAP

@@ -126,8 +126,8 @@ def footprint(precision: str | None) -> Footprint:
     """Return what OpenVINO takes: mapped files, weights packed once more, and fused attention.
 
     Measured on Stable Diffusion 1.5, in bf16 and fp32. Weights of convolutions that are computed in
-    another way lie in memory as they were computed, beside what was packed of them: in bf16 that is
-    half of what stands here. Larger models have fewer of those, and take less.
+    another way lie in memory as they were computed, beside what was packed of them: that is a
+    quarter of what stands here. Larger models have fewer of those, and take less.
     """
     weights = 1.86 if precision == "fp32" else 1.14
     return Footprint(base_bytes=0.2e9, weights=weights, mapped=1.0, scores=0.0, vae_values=8.4)
