@@ -14,6 +14,7 @@ import pytest
 import sdopt
 from sdopt.pipeline import Pipeline
 from tests.export.graphs import Tiny
+from tests.export.warm_worker import WarmWorker
 from tests.made_once import made_once
 from tests.simulated_gpu import simulated_gpu
 
@@ -65,3 +66,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def tiny_export(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the tiny checkpoint, in fp32. Tracing is what costs: it is made once."""
     return made_once(tmp_path_factory, "tiny-export", partial(sdopt.export, tiny.checkpoint))
+
+
+@pytest.fixture(scope="session")
+def warm_worker() -> Iterator[WarmWorker]:
+    """A worker process that imports torch once for all exports of tiny models."""
+    worker = WarmWorker()
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def warm_exports(warm_worker: WarmWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `sdopt.export` use that process instead of two of its own."""
+    monkeypatch.setattr("sdopt.export.exporter.running", warm_worker.running)

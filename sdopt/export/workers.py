@@ -10,7 +10,7 @@ from sdopt.export.jobs import Job
 from sdopt.workers.running import Message, Task
 from sdopt.workers.running import running as running_tasks
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # The checkpoint lies on this disk, whatever its id says.
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -19,6 +19,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
+"""What workers have in theirs beside this process's variables."""
 
 
 @contextmanager
@@ -39,5 +40,5 @@ def _task(job: Job) -> Task:
         job=job.to_json(),
         title=f"The export of {', '.join(job.components)}",
         error=ExportError,
-        environment=_ENVIRONMENT,
+        environment=ENVIRONMENT,
     )

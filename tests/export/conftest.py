@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sdopt.export.jobs import Job
-from sdopt.export.workers import running
+from tests.export.warm_worker import WarmWorker
 
 
 @pytest.fixture
-def export_part(tmp_path: Path) -> Any:
+def export_part(tmp_path: Path, warm_worker: WarmWorker) -> Any:
     """Export a few components only, without parity and manifest, and return their folder."""
 
     def part(checkpoint: Path, *components: str, precision: Any = "fp32") -> Path:
@@ -20,7 +20,7 @@ def export_part(tmp_path: Path) -> Any:
         out.mkdir()
         scratch.mkdir()
         job = Job(checkpoint, None, components, precision, 18, out, scratch)
-        with running([job]) as messages:
+        with warm_worker.running([job]) as messages:
             for _ in messages:
                 pass
         return out

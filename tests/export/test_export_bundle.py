@@ -46,6 +46,7 @@ def test_each_row_has_its_own_timestep(tiny: Tiny, tiny_export: Path) -> None:
     assert not np.allclose(run_graph(model, [same])[0]["out_sample"], together["out_sample"])
 
 
+@pytest.mark.usefixtures("warm_exports")
 def test_the_same_weights_give_the_same_bytes_however_they_were_saved(
     tiny: Tiny, tiny_export: Path, tmp_path: Path
 ) -> None:

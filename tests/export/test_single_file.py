@@ -71,6 +71,7 @@ def test_settings_that_no_weight_tells(written: Path, kind: str) -> None:
             assert file.config(name)[key] == folder.config(name)[key]
 
 
+@pytest.mark.usefixtures("warm_exports")
 @pytest.mark.parametrize("kind", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_folder_single_file_and_onnx_folder_give_the_same_picture(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
