@@ -134,6 +134,18 @@ def test_only_where_pictures_are_large_enough(side: int, replaced: int) -> None:
     assert model.inputs[0].get_partial_shape()[2].is_dynamic
 
 
+@pytest.mark.parametrize(("side", "replaced"), [(6, 0), (8, 1)])
+def test_a_graph_for_one_size(side: int, replaced: int) -> None:
+    made = []
+    for _ in range(2):
+        x = op.parameter([2, MANY, side, 9], np.float32)
+        made.append(openvino.Model([biased(convolved(x, MANY, MANY), MANY)], [x], "one size"))
+    plain, changed = made
+    assert use_winograd(changed, 32, FP32) == replaced
+    x = random(2, MANY, side, 9)
+    np.testing.assert_allclose(results(changed, x), results(plain, x), atol=ROUNDING)
+
+
 def test_what_is_behind_an_upsampling_stays_for_the_other_rule() -> None:
     x = picture()
     scales = op.constant(np.array([1, 1, 2, 2], np.float32))

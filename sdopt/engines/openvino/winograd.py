@@ -223,12 +223,16 @@ def _interleaved(pixels: ov.Node, rows: ov.Node, sides: ov.Node, channels: int) 
 
 
 def _on_large_pictures(graph: ov.Model, side: int) -> set[str]:
-    """Return the names of convolutions that make 8x8 pixels and more of pictures of that side."""
+    """Return the names of convolutions that make 8x8 pixels and more of pictures of that side.
+
+    In a graph for pictures of one size it is that size that counts.
+    """
     sized = graph.clone()
     shapes = {port: port.get_partial_shape() for port in sized.inputs}
     for shape in shapes.values():
-        if len(shape) == 4:
-            shape[_HEIGHT], shape[_WIDTH] = side, side
+        for axis in (_HEIGHT, _WIDTH) if len(shape) == 4 else ():
+            if shape[axis].is_dynamic:
+                shape[axis] = side
     sized.reshape(shapes)
     return {
         node.get_friendly_name()
