@@ -206,8 +206,8 @@ def _nodes(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
 def _operations_by_name(times: Sequence[NodeTime], work: GraphWork) -> dict[str, int]:
     """Return the operations of profiled nodes, the longest first, by their names.
 
-    A backend that fuses products with what is around them names the node after another of those:
-    so products that no node is named after are in the longest other node of their scope.
+    A backend that fuses products with what is around them names the node after one of those. So
+    products that no node is named after are in the longest node of their scope.
     """
     products = {product.name: product.least_operations for product in work.products}
     found = {node.name: products[bare] for node in times if (bare := _bare(node.name)) in products}
@@ -216,8 +216,8 @@ def _operations_by_name(times: Sequence[NodeTime], work: GraphWork) -> dict[str,
     for name in products.keys() - named:
         fused[_scope(name)] += products[name]
     for node in times:
-        if node.name not in found and (operations := fused.pop(_scope(node.name), 0)):
-            found[node.name] = operations
+        if operations := fused.pop(_scope(node.name), 0):
+            found[node.name] = found.get(node.name, 0) + operations
     return found
 
 
