@@ -7,8 +7,7 @@ tile's pixels are multiplied, value by value, with sums of the weights (over all
 
 In fp32 the result is as exact as the convolution's own. In bf16 sums are rounded before they are
 multiplied, and products before they are summed: the error of one convolution is 2.2 times as large,
-that of Stable Diffusion 1.5's UNet a quarter larger. Pictures are still nearer to those in fp32
-than diffusers' in bf16 are (docs/precision.md).
+that of Stable Diffusion 1.5's UNet a quarter larger. See docs/precision.md for pictures.
 """
 
 from __future__ import annotations
