@@ -3,8 +3,9 @@
     python benchmarks/unet_call.py RECORD.json --bundle BUNDLE [--size 256] [--rounds 20]
 
 The direct side is what OpenVINO's own documentation shows: the bundle's ONNX file compiled with the
-same precision hint and called with a dictionary of arrays. Both sides are loaded in one process and
-called in turn, so that whatever else the machine does hits both. Quote ratios of medians.
+same precision hint and called with a dictionary of arrays. Each side is there twice, for any shape
+and compiled for the one that is measured. All are loaded in one process and called in turn, so that
+whatever else the machine does hits all of them. Quote ratios of medians.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -21,9 +23,10 @@ from machine import machine, versions
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import open_engine
-from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.options import EngineOptions, LatentShape, Model
 
 BATCH, LENGTH = 2, 77
+RATIOS = (("sdopt", "direct"), ("sdopt fixed", "direct fixed"), ("sdopt fixed", "sdopt"))
 Call = Callable[[], object]
 
 
@@ -38,36 +41,47 @@ def main() -> None:
     bundle = Bundle.open(options.bundle)
     arrays = _arrays(bundle, options.size // bundle.manifest.vae_scale_factor)
     sides = {
-        "sdopt": _ours(bundle, options.precision, arrays),
-        "direct": _directly(bundle, options.precision, arrays),
+        "sdopt": _ours(bundle, options.precision, arrays, fixed=False),
+        "direct": _directly(bundle, options.precision, arrays, fixed=False),
+        "sdopt fixed": _ours(bundle, options.precision, arrays, fixed=True),
+        "direct fixed": _directly(bundle, options.precision, arrays, fixed=True),
     }
     seconds = _in_turn(sides, options.rounds)
+    middle = {name: median(values) for name, values in seconds.items()}
     record = {
         "what": f"one UNet call, batch {BATCH}, {options.size}x{options.size}, {options.precision}",
         "method": f"{options.rounds} calls each in turn after three each as a warm-up",
         "machine": machine(),
         "versions": versions("openvino", "numpy"),
-        "sdopt / direct": round(median(seconds["sdopt"]) / median(seconds["direct"]), 4),
-        "median_s": {name: round(median(values), 5) for name, values in seconds.items()},
+        **{f"{one} / {other}": round(middle[one] / middle[other], 4) for one, other in RATIOS},
+        "median_s": {name: round(value, 5) for name, value in middle.items()},
         "calls_s": {name: [round(v, 5) for v in values] for name, values in seconds.items()},
     }
     options.record.parent.mkdir(parents=True, exist_ok=True)
     options.record.write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps({name: record[name] for name in ("sdopt / direct", "median_s")}, indent=2))
+    print(json.dumps({n: v for n, v in record.items() if " / " in n or n == "median_s"}, indent=2))
 
 
-def _ours(bundle: Bundle, precision: str, arrays: dict[str, np.ndarray]) -> Call:
-    engine = open_engine("openvino", Model.of(bundle, "unet"), EngineOptions(precision=precision))
+def _ours(bundle: Bundle, precision: str, arrays: dict[str, np.ndarray], *, fixed: bool) -> Call:
+    rows, _, height, width = arrays["sample"].shape
+    shape = LatentShape(rows, height, width) if fixed else None
+    model = replace(Model.of(bundle, "unet"), shape=shape)
+    engine = open_engine("openvino", model, EngineOptions(precision=precision))
     return engine.bind({**arrays, "out_sample": np.empty_like(arrays["sample"])})
 
 
-def _directly(bundle: Bundle, precision: str, arrays: dict[str, np.ndarray]) -> Call:
+def _directly(
+    bundle: Bundle, precision: str, arrays: dict[str, np.ndarray], *, fixed: bool
+) -> Call:
     import openvino
 
     hints = {"INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision)}
     hints["PERFORMANCE_HINT"] = "LATENCY"
-    path = bundle.component_path("unet")
-    compiled = openvino.Core().compile_model(path, "CPU", hints)
+    core = openvino.Core()
+    graph = core.read_model(bundle.component_path("unet"))
+    if fixed:
+        graph.reshape({name: array.shape for name, array in arrays.items()})
+    compiled = core.compile_model(graph, "CPU", hints)
     return lambda: compiled(arrays)
 
 

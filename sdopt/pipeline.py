@@ -11,13 +11,14 @@ from typing import Unpack
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.loop_graphs import LOOP_GRAPHS
 from sdopt.engines import memory
-from sdopt.engines.catalog import choose, footprint, open_engine
+from sdopt.engines.catalog import check_fixed_size, choose, footprint, open_engine
 from sdopt.engines.contract import Engine
 from sdopt.engines.huge_pages import use_huge_pages
 from sdopt.engines.loop_choice import loops_on_device
 from sdopt.engines.options import Batching, EngineOptions, Loop, Model, VaeTiling, components
 from sdopt.engines.row_parts import MeasuredParts, in_parts
 from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.engines.staged import on_host
 from sdopt.engines.step_times import StepTimes
 from sdopt.errors import UnknownNameError
@@ -46,6 +47,7 @@ def load(
     threads: int | None = None,
     loop: Loop = "auto",
     batching: Batching = "exact",
+    fixed_size: str | SizeBucket | None = None,
     default_negative_prompt: str = "",
     refiner: str | Path | None = None,
     vae_tiling: VaeTiling = "auto",
@@ -65,22 +67,32 @@ def load(
             loop graphs, on the engine), or ``"auto"`` for the faster one.
         batching: On a GPU, ``"exact"`` or ``"fast"``: see
             :class:`sdopt.engines.options.EngineOptions`.
+        fixed_size: The one size of all pictures, such as ``"512x512"``: OpenVINO is faster so.
+            ``"512x512:2"`` computes two pictures in each call of the UNet.
         default_negative_prompt: Used with guidance where a request gives no negative prompt.
         vae_tiling: Whether pictures larger than 512 pixels go through the VAE in tiles; auto where
             they would not fit into memory otherwise. See docs/images.md.
         refiner: A second bundle, which ends what the first begins: see docs/families.md.
 
     Raises:
-        InvalidValueError: The default negative prompt is no text, or the refiner does not fit.
+        InvalidValueError: The default negative prompt is no text, the refiner does not fit, or the
+            engine takes no fixed size.
         BundleError: The bundle cannot be found or trusted.
         UnknownNameError: There is no engine, no device or no loop of this name.
+        InvalidSizeError: The VAE's factor does not divide a side of the fixed size.
         MissingDependencyError: The engine's package is not installed.
         ProviderUnavailableError: The engine cannot run on the device, or not in the precision.
         InsufficientMemoryError: Not even one picture of the bundle's own size would fit.
         EngineError: A component cannot be loaded.
     """
     bundles = [Bundle.open(one) for one in (bundle, refiner) if one is not None]
-    options = EngineOptions(device=device, precision=precision, threads=threads, batching=batching)
+    options = EngineOptions(
+        device=device,
+        precision=precision,
+        threads=threads,
+        batching=batching,
+        fixed_size=_bucket(fixed_size),
+    )
     models = [model for one in bundles for model in components(one)]
     chosen = choose(engine, device, models, options.store).engine
     if (taken := footprint(chosen, options)) is not None:
@@ -134,6 +146,7 @@ class Pipeline:
         self._max_rows = max_rows
         choice = choose(engine, self._options.device, components(bundle), self._options.store)
         self.engine, self.engine_reason = choice.engine, choice.reason
+        check_fixed_size(self.engine, self._options)
         self.precisions: dict[str, str] = {}
         self.step_times: StepTimes | None = None
         manifest = bundle.manifest
@@ -144,7 +157,9 @@ class Pipeline:
         self.tokenizer = tokenizers[manifest.tokenizers[0]]
         prompts = self._prompt_encoder(tokenizers)
         self._prompts = prompts
-        self._rules = request_rules(bundle, prompts, default_negative_prompt)
+        self._rules = request_rules(
+            bundle, prompts, default_negative_prompt, self._options.fixed_size
+        )
         self._unet, graphs = self._open_loop(loop)
         if refiner is not None:
             check_refiner(self._rules, refiner._rules)
@@ -321,7 +336,8 @@ class Pipeline:
         )
 
     def _load(self, component: str) -> Engine:
-        loaded = open_engine(self.engine, Model.of(self.bundle, component), self._options)
+        model = Model.of(self.bundle, component, self._options.fixed_size)
+        loaded = open_engine(self.engine, model, self._options)
         self.precisions[component] = loaded.precision
         return loaded
 
@@ -335,6 +351,10 @@ class Pipeline:
         if loops_on_device(loop, self.bundle, unet):
             return unet, LoopGraphs(*map(self._load, LOOP_GRAPHS))
         return (on_host(unet) if has_timestep_per_row(unet) else RowTimesteps(unet)), None
+
+
+def _bucket(size: str | SizeBucket | None) -> SizeBucket | None:
+    return SizeBucket.parse(size, "fixed_size") if isinstance(size, str) else size
 
 
 _ROWS_OF_A_PICTURE = 2

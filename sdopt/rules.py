@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import Manifest, Preview
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.errors import InvalidValueError
 from sdopt.runtime.images import LatentPreview
 from sdopt.runtime.prompt_embeds import EmbedsRule
@@ -14,9 +17,18 @@ from sdopt.runtime.request_rules import RequestRules
 
 
 def request_rules(
-    bundle: Bundle, prompts: PromptEncoder, default_negative_prompt: str
+    bundle: Bundle,
+    prompts: PromptEncoder,
+    default_negative_prompt: str,
+    fixed_size: SizeBucket | None = None,
 ) -> RequestRules:
     """Return what requests to a bundle may say, and what they mean where they do not say.
+
+    Args:
+        bundle: What they ask.
+        prompts: What encodes their prompts.
+        default_negative_prompt: Used with guidance where a request gives none.
+        fixed_size: Of all pictures, where the engine was told.
 
     Raises:
         InvalidValueError: The default negative prompt would have no effect.
@@ -29,8 +41,11 @@ def request_rules(
             f"empty with this model ({bundle.family.title})",
             "Its UNet was distilled with guidance away from an empty prompt, once and for all",
         )
+    fixed = None if fixed_size is None else (fixed_size.height, fixed_size.width)
+    height, width = fixed or (manifest.defaults.height, manifest.defaults.width)
     return RequestRules(
-        defaults=manifest.defaults,
+        defaults=replace(manifest.defaults, height=height, width=width),
+        fixed_size=fixed,
         size_multiple=manifest.vae_scale_factor,
         scheduler=manifest.scheduler,
         latent_channels=manifest.latent_channels,

@@ -31,6 +31,7 @@ class Subject:
             depends on, of each component; None where the engine is made anew at each load.
         unet_clock: What timed each UNet call: the host's clock around it, or the device's own,
             by events before and after what was submitted.
+        fixed_size: Of all pictures, where the engine was compiled for one; None for any.
     """
 
     bundle: str
@@ -41,9 +42,11 @@ class Subject:
     precisions: Mapping[str, str]
     stored_engines: Mapping[str, str | None]
     unet_clock: Literal["host", "device"] = "host"
+    fixed_size: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.bundle} on {self.engine} {self.precisions['unet']} ({self.device})"
+        fixed = "" if self.fixed_size is None else f", compiled for {self.fixed_size}"
+        return f"{self.bundle} on {self.engine} {self.precisions['unet']} ({self.device}{fixed})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.manifest import FILE_NAME
 from sdopt.engines.catalog import choose, stored_key
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.size_bucket import SizeBucket
 
 LEFT_OUT = (
     "what an operator does once: loading, and the warm-up requests of each case",
@@ -114,6 +115,7 @@ def _side(plan: Plan, engine: str) -> Side:
         precision=plan.options.precision,
         threads=plan.options.threads,
         max_rows=max(case.batch for case in plan.cases),
+        fixed_size=_text(plan.options.fixed_size),
     )
 
 
@@ -207,10 +209,10 @@ def _record(
 
 
 def _subject(plan: Plan, found: _Found, first: _Process) -> Subject:
-    bundle = found.bundle
+    bundle, fixed = found.bundle, plan.options.fixed_size
     manifest = bundle.path / FILE_NAME
     keys = {
-        name: stored_key(found.engine, Model.of(bundle, name), plan.options)
+        name: stored_key(found.engine, Model.of(bundle, name, fixed), plan.options)
         for name in first.precisions
     }
     return Subject(
@@ -222,4 +224,9 @@ def _subject(plan: Plan, found: _Found, first: _Process) -> Subject:
         precisions=dict(first.precisions),
         stored_engines={name: None if key is None else key.name for name, key in keys.items()},
         unet_clock=first.unet_clock,
+        fixed_size=_text(fixed),
     )
+
+
+def _text(size: SizeBucket | None) -> str | None:
+    return None if size is None else str(size)

@@ -136,10 +136,11 @@ def sdopt_side(
     precision: str | None = None,
     threads: int | None = None,
     max_rows: int = 1,
+    fixed_size: str | None = None,
 ) -> Side:
     """Describe sdopt's own side; for the arguments see :func:`sdopt.pipeline.load`."""
     return Side(
-        name=" ".join(filter(None, ("sdopt", engine, precision))),
+        name=" ".join(filter(None, ("sdopt", engine, precision, fixed_size and "fixed"))),
         command=(sys.executable, "-m", "sdopt.bench.worker"),
         setup={
             "bundle": bundle,
@@ -148,5 +149,6 @@ def sdopt_side(
             "precision": precision,
             "threads": threads,
             "max_rows": max_rows,
+            "fixed_size": fixed_size,
         },
     )

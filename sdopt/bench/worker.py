@@ -41,7 +41,7 @@ def importing(setup: Figures) -> Load:
     offered(setup["engine"], setup["device"])
 
     def load() -> Make:
-        names = ("engine", "device", "precision", "threads", "max_rows")
+        names = ("engine", "device", "precision", "threads", "max_rows", "fixed_size")
         pipeline = sdopt.pipeline.load(setup["bundle"], **{name: setup[name] for name in names})
         return _Making(pipeline)
 

@@ -10,8 +10,10 @@ import click
 
 from sdopt.bundle.bundle import Bundle
 from sdopt.cli.engine_options import choosing_engine
+from sdopt.cli.fixed_size_option import fixed_size_option
 from sdopt.engines.catalog import explain
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.engines.store import EngineStore
 
 if TYPE_CHECKING:
@@ -67,11 +69,15 @@ def clean(days: float | None, everything: bool) -> None:
 @command.command("why")
 @click.argument("bundle")
 @choosing_engine
-def why(bundle: str, engine: str, engine_options: EngineOptions) -> None:
+@fixed_size_option
+def why(
+    bundle: str, engine: str, engine_options: EngineOptions, fixed_size: SizeBucket | None
+) -> None:
     """Say for each component of BUNDLE whether its engine is stored, and if not, why not."""
     opened = Bundle.open(bundle)
     for name in opened.manifest.components:
-        click.echo(f"{name:<13} {explain(engine, Model.of(opened, name), engine_options)}")
+        model = Model.of(opened, name, fixed_size)
+        click.echo(f"{name:<13} {explain(engine, model, engine_options)}")
 
 
 def _older(entry: StoredEngine, days: float | None) -> bool:

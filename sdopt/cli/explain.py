@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from sdopt.cli.engine_options import choosing_engine
+from sdopt.cli.fixed_size_option import fixed_size_option
 from sdopt.engines.options import EngineOptions
+from sdopt.engines.size_bucket import SizeBucket
 
 
 @click.command("explain")
@@ -42,6 +44,7 @@ from sdopt.engines.options import EngineOptions
 @click.option("--height", type=int, metavar="PIXELS", help="With --width.  [default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the sheet's figures as JSON.")
 @choosing_engine
+@fixed_size_option
 def command(
     *,
     image: Path,
@@ -52,6 +55,7 @@ def command(
     as_json: bool,
     engine: str,
     engine_options: EngineOptions,
+    fixed_size: SizeBucket | None,
     **options: object,
 ) -> None:
     """Show on one sheet what Stable Diffusion does to IMAGE, and how it makes a picture.
@@ -72,6 +76,7 @@ def command(
         device=engine_options.device,
         precision=engine_options.precision,
         batching=engine_options.batching,
+        fixed_size=fixed_size,
     )
     given = {name: value for name, value in options.items() if value is not None}
     with progress_bar("Loading") as report:

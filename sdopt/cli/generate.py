@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from sdopt.cli.engine_options import choosing_engine
+from sdopt.cli.fixed_size_option import fixed_size_option
 from sdopt.cli.request_options import HIRES, IMAGE, REFINER, SCHEDULE, SIZES, VARIATION, taking
 from sdopt.cli.vae_options import tiling_option
 from sdopt.engines.catalog import AUTO
 from sdopt.engines.options import EngineOptions, Loop, VaeTiling
+from sdopt.engines.size_bucket import SizeBucket
 
 
 @click.command("generate")
@@ -59,6 +61,7 @@ from sdopt.engines.options import EngineOptions, Loop, VaeTiling
 @taking(VARIATION, HIRES, SIZES, REFINER)
 @tiling_option
 @choosing_engine
+@fixed_size_option
 @click.option(
     "--loop",
     default="auto",
@@ -77,6 +80,7 @@ def command(
     embeddings: tuple[str, ...],
     engine: str,
     engine_options: EngineOptions,
+    fixed_size: SizeBucket | None,
     loop: Loop,
     as_json: bool,
     refiner: Path | None,
@@ -96,6 +100,7 @@ def command(
         loop=loop,
         refiner=refiner,
         batching=engine_options.batching,
+        fixed_size=fixed_size,
         vae_tiling=vae_tiling,
     )
     if engine == AUTO:

@@ -12,7 +12,9 @@ import click
 from click.core import ParameterSource
 
 from sdopt.cli.engine_options import choosing_engine
+from sdopt.cli.fixed_size_option import fixed_size_option
 from sdopt.engines.options import EngineOptions
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.errors import InvalidValueError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Bytes(click.ParamType[int]):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another needs --api-keys.")
 @click.option("--port", default=7860, show_default=True, help="0 lets the system choose.")
 @choosing_engine
+@fixed_size_option
 @click.option("--threads", type=click.IntRange(1), help="Of each operator.  [default: one a core]")
 @click.option(
     "--max-rows",
@@ -99,6 +102,7 @@ def command(
     host: str,
     port: int,
     engine_options: EngineOptions,
+    fixed_size: SizeBucket | None,
     on_ray: bool,
     replicas: tuple[int, int],
     num_cpus: float,
@@ -122,6 +126,7 @@ def command(
         device=engine_options.device,
         precision=engine_options.precision,
         batching=engine_options.batching,
+        fixed_size=fixed_size,
         **options,
     )
     log_as_json()

@@ -12,7 +12,7 @@ from sdopt.engines.key import EngineKey
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.store import EngineStore
-from sdopt.errors import ProviderUnavailableError, UnknownNameError
+from sdopt.errors import InvalidValueError, ProviderUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
     from sdopt.bundle.bundle import Bundle
@@ -37,6 +37,10 @@ ENGINES: tuple[str, ...] = tuple(_BACKENDS)
 BUILT_AHEAD = ("tensorrt",)
 """Engines that only run what `sdopt build` has built. Their modules offer `build_component`,
 `ready(models, store)` and `explain(model, options)`, too."""
+
+
+COMPILED_FOR_ONE_SIZE = ("openvino",)
+"""Engines that can be told the one size of all pictures ahead, and are faster then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,20 @@ def open_engine(engine: str, model: Model, options: EngineOptions | None = None)
     name = choose(engine, options.device, (model,), options.store).engine
     opened: Engine = getattr(_module(name), _BACKENDS[name][1])(model, options.of(model))
     return opened
+
+
+def check_fixed_size(engine: str, options: EngineOptions) -> None:
+    """Check that an engine can be told the size of all pictures, if it is.
+
+    Raises:
+        InvalidValueError: It cannot.
+    """
+    if options.fixed_size is None or engine in COMPILED_FOR_ONE_SIZE:
+        return
+    ahead = "Its sizes are those that it is built for: sdopt build --profile WIDTHxHEIGHT"
+    others = f"Engines that are faster with it: {', '.join(COMPILED_FOR_ONE_SIZE)}"
+    hint = ahead if engine in BUILT_AHEAD else others
+    raise InvalidValueError("fixed_size", str(options.fixed_size), f"left out with {engine}", hint)
 
 
 def stored_key(engine: str, model: Model, options: EngineOptions) -> EngineKey | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.contract import Array, Buffer, Call, Device, Engine
 from sdopt.engines.options import Batching
 from sdopt.engines.row_probe import same_as_alone
@@ -24,6 +26,14 @@ class Meeting(Protocol):
 
     rows_meet: bool
     """Whether they may, as it was loaded."""
+
+
+@runtime_checkable
+class OneShape(Protocol):
+    """An engine that may have been compiled for one number of rows."""
+
+    rows: int | None
+    """In every call; None where any number will do."""
 
 
 @runtime_checkable
@@ -50,6 +60,8 @@ def in_parts(unet: Engine, batching: Batching, rows: int) -> RowParts:
         rows: How many rows there will be at most; an engine that was built for fewer gets them in
             parts.
     """
+    if isinstance(unet, OneShape) and (always := unet.rows) is not None:
+        return RowParts(unet, fixed(lambda _: always), always)
     if batching == "exact":
         if isinstance(unet, Bounded):
             return RowParts(unet, fixed(unet.largest_batch))
@@ -77,11 +89,20 @@ class RowParts:
     asked for are computed and thrown away. See :class:`sdopt.engines.contract.Engine`.
     """
 
-    def __init__(self, engine: Engine, cut: Cut) -> None:
-        """Wrap an engine, every tensor of which has the rows first."""
+    def __init__(self, engine: Engine, cut: Cut, always: int | None = None) -> None:
+        """Wrap an engine, every tensor of which has the rows first.
+
+        Args:
+            engine: What computes.
+            cut: Into calls that it can make.
+            always: How many rows its tensors have, where it knows one number.
+        """
         self._engine, self._cut = engine, cut
         self.name, self.precision = engine.name, engine.precision
-        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.inputs, self.outputs = (
+            tuple(_of_any_rows(spec) if spec.shape[:1] == (always,) else spec for spec in specs)
+            for specs in (engine.inputs, engine.outputs)
+        )
 
     @property
     def device(self) -> Device:
@@ -267,6 +288,10 @@ class _Copied:
         self._call()
         for source, target in self._after:
             self._device.copy(source, target)
+
+
+def _of_any_rows(spec: TensorSpec) -> TensorSpec:
+    return replace(spec, shape=("batch", *spec.shape[1:]))
 
 
 def _zeros(device: Device, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:

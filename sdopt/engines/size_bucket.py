@@ -28,8 +28,12 @@ class SizeBucket:
     max_images: int = 1
 
     @classmethod
-    def parse(cls, text: str) -> SizeBucket:
+    def parse(cls, text: str, name: str = "profile") -> SizeBucket:
         """Read ``WIDTHxHEIGHT``, ``WIDTHxHEIGHT:N`` (1 to N) or ``WIDTHxHEIGHT:MIN-MAX``.
+
+        Args:
+            text: To read.
+            name: Of the option, for errors.
 
         Raises:
             InvalidValueError: It is none of these.
@@ -37,14 +41,14 @@ class SizeBucket:
         match = _PATTERN.fullmatch(text.strip())
         if match is None:
             raise InvalidValueError(
-                "profile", text, "WIDTHxHEIGHT, WIDTHxHEIGHT:N or WIDTHxHEIGHT:MIN-MAX", "512x512:4"
+                name, text, "WIDTHxHEIGHT, WIDTHxHEIGHT:N or WIDTHxHEIGHT:MIN-MAX", "512x512:4"
             )
         width, height, first, last = (int(g) if g else None for g in match.groups())
         assert width is not None
         assert height is not None
         low, high = (first or 1, last) if last is not None else (1, 1 if first is None else first)
         if not 1 <= low <= high:
-            raise InvalidValueError("profile", text, "of at least 1 picture, with MIN up to MAX")
+            raise InvalidValueError(name, text, "of at least 1 picture, with MIN up to MAX")
         return cls(width, height, low, high)
 
     def __str__(self) -> str:

@@ -46,6 +46,7 @@ class RequestRules:
     Attributes:
         defaults: What a request means where it does not say.
         size_multiple: What height and width must be multiples of, in pixels.
+        fixed_size: The only height and width, in pixels; None for any.
         scheduler: Its ``scheduler_config.json``.
         latent_channels: Of its latents.
         scaling_factor: Between the VAE's latents and the UNet's.
@@ -68,6 +69,7 @@ class RequestRules:
     concepts: tuple[Concept, ...] = ()
     family: Family = FAMILIES["sd1"]
     zero_negative_prompt: bool = False
+    fixed_size: tuple[int, int] | None = None
 
     def request(
         self, prompt: str | Sequence[str] | None, options: RequestOptions
@@ -99,6 +101,7 @@ class RequestRules:
         Raises:
             RequestError: A value is not allowed; the message says what is.
         """
+        self._refuse_other_sizes(size)
         task = "text_to_image" if start is None else start.task
         self._refuse_other_tasks(task)
         encoded = Encoded(options.get("prompt_embeds"), options.get("pooled_prompt_embeds"))
@@ -160,7 +163,9 @@ class RequestRules:
         height, width = options.get("height"), options.get("width")
         if height is None and width is None:
             default = self.defaults.height, self.defaults.width
-            return default if image is None else rounded_size(image, self.size_multiple)
+            if image is None or self.fixed_size is not None:
+                return default
+            return rounded_size(image, self.size_multiple)
         if height is None or width is None:
             missing, given = ("height", "width") if height is None else ("width", "height")
             raise InvalidValueError(missing, None, f"required where {given} is given")
@@ -186,6 +191,13 @@ class RequestRules:
         return choose_negative(
             text, encoded, self.embeds, default=default, guidance_scale=guidance_scale
         )
+
+    def _refuse_other_sizes(self, size: tuple[int, int]) -> None:
+        if self.fixed_size is None or self.fixed_size == size:
+            return
+        given, allowed = (f"{width}x{height}" for height, width in (size, self.fixed_size))
+        hint = "The engine was compiled for this size: load it without fixed_size for any"
+        raise InvalidValueError("size", given, allowed, hint)
 
     def _refuse_other_tasks(self, task: Task) -> None:
         if task not in _DOES[self.family.task]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sdopt.bundle.bundle import Bundle
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.pipeline import Pipeline
 
 
@@ -20,11 +21,13 @@ class Source:
         bundle: Opened and checked.
         needed_bytes: What its pipeline takes, as estimated.
         load: Makes the pipeline; takes seconds.
+        fixed_size: Of all its pictures; None for any.
     """
 
     bundle: Bundle
     needed_bytes: int
     load: Callable[[], Pipeline]
+    fixed_size: SizeBucket | None = None
 
 
 @dataclass(slots=True, eq=False)

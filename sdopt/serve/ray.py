@@ -21,6 +21,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from sdopt.engines.options import Batching
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.errors import EngineError
 from sdopt.serve.heaps import limit_heaps
 from sdopt.serve.http.app import create_app
@@ -64,6 +65,7 @@ class ClusterSettings(Fleet):
         device: Where.
         precision: What to compute in; None for the engine's fastest.
         batching: On a GPU, ``exact`` for the same picture in any company, or ``fast``.
+        fixed_size: Of all pictures, such as ``512x512``, which OpenVINO is then compiled for.
         threads: Of each operator; None for as many as ``num_cpus``.
         max_rows: Pictures that a replica denoises at the same time.
         max_waiting: Requests that wait at a replica; one more is answered with 429.
@@ -78,6 +80,7 @@ class ClusterSettings(Fleet):
     device: str = "cpu"
     precision: str | None = None
     batching: Batching = "exact"
+    fixed_size: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
     max_rows: Annotated[int, Field(ge=1)] = 8
     max_waiting: Annotated[int, Field(ge=1)] = 16
@@ -88,12 +91,13 @@ class ClusterSettings(Fleet):
     @property
     def settings(self) -> Settings:
         """How one replica is run."""
-        keys = os.environ.get("SDOPT_API_KEYS", "").split(",")
+        keys, size = os.environ.get("SDOPT_API_KEYS", "").split(","), self.fixed_size
         return Settings(
             engine=self.engine,
             device=self.device,
             precision=self.precision,
             batching=self.batching,
+            fixed_size=None if size is None else SizeBucket.parse(size, "fixed_size"),
             threads=self.threads or max(1, int(self.num_cpus)),
             max_rows=self.max_rows,
             max_waiting=self.max_waiting,
@@ -177,6 +181,7 @@ def serve_on_ray(
         device=settings.device,
         precision=settings.precision,
         batching=settings.batching,
+        fixed_size=None if settings.fixed_size is None else str(settings.fixed_size),
         threads=settings.threads,
         max_rows=settings.max_rows,
         max_waiting=settings.max_waiting,

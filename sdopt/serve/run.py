@@ -12,6 +12,7 @@ from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import footprint
 from sdopt.engines.memory import estimate
 from sdopt.engines.options import Batching, EngineOptions
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.engines.step_times import StepTimes
 from sdopt.errors import InvalidValueError
 from sdopt.pipeline import Pipeline, load
@@ -39,6 +40,7 @@ class Settings:
     device: str = "cpu"
     precision: str | None = None
     batching: Batching = "exact"
+    fixed_size: SizeBucket | None = None
     threads: int | None = None
     max_rows: int = 8
     max_waiting: int = 64
@@ -59,6 +61,7 @@ class Settings:
             precision=self.precision,
             threads=self.threads,
             batching=self.batching,
+            fixed_size=self.fixed_size,
         )
 
 
@@ -102,6 +105,7 @@ def _shelf(bundles: Sequence[str], settings: Settings) -> Shelf:
             bundle=opened,
             needed_bytes=_needed_bytes(opened, settings),
             load=partial(_loaded, bundle, settings),
+            fixed_size=settings.fixed_size,
         )
     return Shelf(sources, settings.memory_bytes)
 
@@ -113,6 +117,7 @@ def _loaded(bundle: str, settings: Settings) -> Pipeline:
         engine=settings.engine,
         device=settings.device,
         batching=settings.batching,
+        fixed_size=settings.fixed_size,
         precision=settings.precision,
         max_rows=settings.max_rows,
         threads=settings.threads,

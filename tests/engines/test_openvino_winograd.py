@@ -10,40 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdopt.engines.contract import Array
-from sdopt.engines.options import EngineOptions, Model
-
 openvino = pytest.importorskip("openvino", reason="needs sdopt[openvino]")
 
 from openvino import opset13 as op  # noqa: E402 - after the check for the package
 
-from sdopt.engines.openvino import OpenVinoEngine  # noqa: E402
-from sdopt.engines.openvino.winograd import tile_weights, use_winograd  # noqa: E402
+from sdopt.engines.openvino.tiles import summed_weights  # noqa: E402
+from sdopt.engines.openvino.winograd import WINOGRAD, use_winograd  # noqa: E402
+from tests.engines.openvino_graphs import (  # noqa: E402
+    FEW,
+    ROUNDING,
+    biased,
+    compiled,
+    convolved,
+    kinds,
+    kinds_run,
+    loaded,
+    picture,
+    random,
+    results,
+)
 
-MANY, FEW = 256, 8
+MANY = 256
 FP32 = "fp32"
-ROUNDING = 3e-5
-
-
-def random(*shape: int, seed: int = 0, scale: float = 1) -> Array:
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
-
-
-def convolved(
-    x: Any, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, pad: int = 1
-) -> Any:
-    """Convolve with weights that keep the size of values, stored in fp16."""
-    weights = random(outputs, inputs, kernel, kernel, scale=1 / (kernel * inputs**0.5))
-    half = op.convert(op.constant(weights.astype(np.float16)), "f32")
-    return op.convolution(x, half, [stride] * 2, [pad] * 2, [pad] * 2, [1, 1])
-
-
-def biased(x: Any, channels: int) -> Any:
-    return op.add(x, op.constant(random(1, channels, 1, 1, seed=1)))
-
-
-def picture(channels: int = MANY) -> Any:
-    return op.parameter([-1, channels, -1, -1], np.float32)
 
 
 def graph(inputs: int = MANY, outputs: int = MANY, *, bias: bool = True, **how: int) -> Any:
@@ -51,15 +39,6 @@ def graph(inputs: int = MANY, outputs: int = MANY, *, bias: bool = True, **how: 
     y = convolved(x, inputs, outputs, **how)
     y = biased(y, outputs) if bias else y
     return openvino.Model([op.relu(y)], [x], "graph")
-
-
-def compiled(model: Any, precision: str = "f32") -> Any:
-    config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(model, "CPU", config)
-
-
-def results(model: Any, x: Array, precision: str = "f32") -> Array:
-    return np.array(compiled(model, precision)([x])[0])
 
 
 def both(precision: str = FP32, **how: Any) -> tuple[Any, Any]:
@@ -77,7 +56,7 @@ def test_it_is_the_same_convolution(shape: tuple[int, int, int], bias: bool) -> 
     rows, *sides = shape
     x = random(rows, MANY, *sides)
     plain, changed = both(bias=bias, outputs=MANY + 64)
-    assert "Convolution" not in {node.get_type_name() for node in changed.get_ops()}
+    assert "Convolution" not in kinds(changed)
     expected, found = results(plain, x), results(changed, x)
     assert found.shape == expected.shape == (rows, MANY + 64, *sides)
     np.testing.assert_allclose(found, expected, atol=ROUNDING)
@@ -96,7 +75,7 @@ def test_a_bias_that_is_no_bias_is_left_where_it_is() -> None:
     for shape, twice in [((1, MANY, 8, 8), False), ((1, 1, 1, 1), False), ((1, MANY, 1, 1), True)]:
         made = []
         for _ in range(2):
-            x = picture()
+            x = picture(MANY)
             y = convolved(x, MANY, MANY)
             added = op.add(y, op.constant(random(*shape, seed=1)))
             made.append(openvino.Model([op.multiply(added, y) if twice else added], [x], "added"))
@@ -110,8 +89,8 @@ def test_a_bias_that_is_no_bias_is_left_where_it_is() -> None:
     [
         {"inputs": FEW},
         {"outputs": FEW},
-        {"kernel": 1, "pad": 0},
-        {"kernel": 5, "pad": 2},
+        {"side": 1, "pad": 0},
+        {"side": 5, "pad": 2},
         {"stride": 2},
         {"pad": 0},
     ],
@@ -124,10 +103,10 @@ def test_other_convolutions_stay_as_they_are(how: dict[str, int]) -> None:
 @pytest.mark.parametrize(("side", "replaced"), [(7, 0), (8, 1), (16, 2), (32, 3)])
 def test_only_where_pictures_are_large_enough(side: int, replaced: int) -> None:
     """Three levels, each half as large as the one before; the graph itself takes any size."""
-    x = picture()
+    x = picture(MANY)
     y = convolved(x, MANY, MANY)
     for _ in range(2):
-        y = convolved(convolved(y, MANY, FEW, stride=2), FEW, MANY, kernel=1, pad=0)
+        y = convolved(convolved(y, MANY, FEW, stride=2), FEW, MANY, side=1, pad=0)
         y = convolved(y, MANY, MANY)
     model = openvino.Model([y], [x], "levels")
     assert use_winograd(model, side, FP32) == replaced
@@ -147,7 +126,7 @@ def test_a_graph_for_one_size(side: int, replaced: int) -> None:
 
 
 def test_what_is_behind_an_upsampling_stays_for_the_other_rule() -> None:
-    x = picture()
+    x = picture(MANY)
     scales = op.constant(np.array([1, 1, 2, 2], np.float32))
     large = op.interpolate(
         x, scales, "nearest", "scales", coordinate_transformation_mode="asymmetric",
@@ -161,7 +140,7 @@ def test_sums_of_a_weight_in_the_middle() -> None:
     kernel = np.zeros((1, 2, 3, 3), np.float32)
     kernel[0, 1, 1, 1] = 4
     one_way = np.array([0, 0.5, -0.5, 0])
-    sums = tile_weights(kernel)
+    sums = summed_weights(kernel, WINOGRAD)
     assert sums.shape == (16, 1, 2)
     assert not sums[:, 0, 0].any()
     np.testing.assert_array_equal(sums[:, 0, 1].reshape(4, 4), 4 * np.outer(one_way, one_way))
@@ -174,7 +153,9 @@ def test_in_bf16_the_error_is_little_more_than_twice_that_of_the_convolution() -
     plain, changed = both("bf16")
     x = random(1, MANY, 32, 32)
     exact = results(plain, x)
-    direct, ours = (np.std(results(model, x, "bf16") - exact) for model in (plain, changed))
+    direct, ours = (
+        np.std(results(model, x, precision="bf16") - exact) for model in (plain, changed)
+    )
     assert 0 < direct < ours < 2.5 * direct
 
 
@@ -186,7 +167,7 @@ def test_weights_are_kept_in_bf16_rounded_to_the_nearest() -> None:
         if node.get_type_name() == "Constant" and node.get_element_type() == openvino.Type.bf16
     )
     weights = random(MANY, MANY, 3, 3, scale=1 / (3 * MANY**0.5)).astype(np.float16)
-    exact = tile_weights(weights.astype(np.float32))
+    exact = summed_weights(weights.astype(np.float32), WINOGRAD)
     found = (kept.data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     _, exponents = np.frexp(exact)  # of eight bits, the last is 2**-8 of the next power of two
     assert np.all(np.abs(found - exact) <= np.ldexp(2.0**-9, exponents))
@@ -207,17 +188,9 @@ def test_it_is_faster() -> None:
 
 
 def test_the_engine_does_it_when_it_loads(tmp_path: Path) -> None:
-    path = tmp_path / "model.xml"
     plain = graph()
-    plain.inputs[0].set_names({"x"})
-    plain.outputs[0].set_names({"y"})
-    openvino.save_model(plain, path, compress_to_fp16=False)
-    engine = OpenVinoEngine(Model("vae_decoder", path), EngineOptions(precision="fp32"))
-    kinds = {
-        node.get_rt_info()["layerType"].astype(str)
-        for node in engine._compiled.get_runtime_model().get_ops()
-    }
-    assert "FullyConnected" in kinds
-    assert "Convolution" not in kinds
+    engine = loaded(plain, tmp_path)
+    assert "FullyConnected" in kinds_run(engine)
+    assert "Convolution" not in kinds_run(engine)
     x = random(2, MANY, 6, 5)
     np.testing.assert_allclose(engine.run({"x": x})["y"], results(plain, x), atol=ROUNDING)

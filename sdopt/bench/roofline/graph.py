@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,8 @@ class Product:
         name: Of the node.
         operations: Multiplications and additions.
         least_operations: With which a backend can have the same result: a 3x3 convolution that
-            keeps a picture's size needs 4 products for 9 (by Winograd's algorithm F(2x2, 3x3)).
+            keeps a picture's size needs 4 products for 9 (by Winograd's algorithm F(2x2, 3x3)), and
+            1 for 4 if the picture was made twice as large by repeating its pixels.
     """
 
     name: str
@@ -80,8 +81,9 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     model = _with_shapes(_load(path), inputs)
     graph = model.graph
     shapes = _shapes(graph) | {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    doubled = _doubled(graph, shapes)
     products = [
-        _product(node, *_known(node, shapes, path))
+        _product(node, *_known(node, shapes, path), doubled)
         for node in graph.node
         if node.op_type in _OPERATIONS
     ]
@@ -93,12 +95,29 @@ def graph_work(path: Path, inputs: Mapping[str, Shape]) -> GraphWork:
     )
 
 
-def _product(node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape) -> Product:
+def _product(
+    node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape, doubled: Collection[str]
+) -> Product:
     operations = _OPERATIONS[node.op_type](node, inputs, output)
     same_size_3x3 = (
         node.op_type == "Conv" and inputs[1][2:] == (3, 3) and inputs[0][2:] == output[2:]
     )
-    return Product(node.name, operations, operations * 4 // 9 if same_size_3x3 else operations)
+    if not same_size_3x3:
+        return Product(node.name, operations, operations)
+    least = operations // 4 if node.input[0] in doubled else operations * 4 // 9
+    return Product(node.name, operations, least)
+
+
+def _doubled(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> set[str]:
+    """Return the pictures that were made twice as large by repeating their pixels."""
+    return {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "Resize"
+        and any(a.name == "mode" and a.s == b"nearest" for a in node.attribute)
+        and node.input[0] in shapes
+        and shapes.get(node.output[0], ())[2:] == tuple(2 * s for s in shapes[node.input[0]][2:])
+    }
 
 
 def _read_of_weights(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.catalog import profile
-from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.options import EngineOptions, LatentShape, Model
 from sdopt.engines.profiling import NodeTime
 
 _SHOWN = 10
@@ -185,7 +185,11 @@ def _profiled(subject: Subject, name: str, shapes: Mapping[str, Shape]) -> list[
             inputs[spec.name] = np.ones(shapes[spec.name], spec.dtype)
         else:
             inputs[spec.name] = rng.standard_normal(shapes[spec.name]).astype(spec.dtype)
-    return profile(subject.engine, Model.of(subject.bundle, name), subject.options, inputs)
+    model = Model.of(subject.bundle, name)
+    if name == "unet" and subject.options.fixed_size is not None:
+        rows, _, height, width = shapes["sample"]
+        model = replace(model, shape=LatentShape(rows, height, width))
+    return profile(subject.engine, model, subject.options, inputs)
 
 
 def _nodes(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from sdopt.cli.engine_options import choosing_engine
+from sdopt.cli.fixed_size_option import fixed_size_option
 from sdopt.engines.options import EngineOptions
+from sdopt.engines.size_bucket import SizeBucket
 
 if TYPE_CHECKING:
     from sdopt.bench.work import Case
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     "and kept. Needs the extra export.",
 )
 @choosing_engine
+@fixed_size_option
 @click.option(
     "--size", metavar="WxH,…", help="In pixels, such as 512x512,768x768.  [default: the bundle's]"
 )
@@ -74,6 +78,7 @@ def command(
     random_name: str | None,
     engine: str,
     engine_options: EngineOptions,
+    fixed_size: SizeBucket | None,
     runs: int,
     warmups: int,
     processes: int,
@@ -101,8 +106,8 @@ def command(
     plan = Plan(
         bundle=bundle,
         engine=engine,
-        options=engine_options,
-        cases=_cases(bundle, what),
+        options=replace(engine_options, fixed_size=fixed_size),
+        cases=_cases(bundle, what, fixed_size),
         amount=Amount(processes=processes, warmups=warmups, runs=runs),
         command=["sdopt", *sys.argv[1:]],
         profile=profile,
@@ -131,13 +136,16 @@ def _bundle(bundle: str | None, random_name: str | None) -> str:
         return str(random_model(random_name).bundle)
 
 
-def _cases(bundle: str, what: dict[str, str | float | None]) -> list[Case]:
+def _cases(
+    bundle: str, what: dict[str, str | float | None], fixed: SizeBucket | None
+) -> list[Case]:
     """Return every combination of sizes, steps and batches, with the bundle's own defaults."""
     from sdopt.bench.work import Case, sizes, whole_numbers
     from sdopt.bundle.bundle import Bundle
 
     defaults = Bundle.open(bundle).manifest.defaults
-    pixels = sizes(str(what["size"] or f"{defaults.width}x{defaults.height}"))
+    usual = fixed or defaults
+    pixels = sizes(str(what["size"] or f"{usual.width}x{usual.height}"))
     steps = whole_numbers("steps", str(what["steps"] or defaults.num_inference_steps))
     batches = whole_numbers("batch", str(what["batch"]))
     guidance = what["guidance"]

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     multiple=True,
     default=("onnxruntime",),
     show_default=True,
-    metavar="ENGINE[:PRECISION]",
-    help="What runs BUNDLE; can be given repeatedly. All others take turns with the first.",
+    metavar="ENGINE[:PRECISION][:fixed]",
+    help="What runs BUNDLE, compiled for the one size if it is fixed; can be given repeatedly. "
+    "All others take turns with the first.",
 )
 @click.option(
     "--peers",
@@ -141,13 +142,16 @@ def _ours(bundle: str, names: tuple[str, ...], device: str, case: Case) -> list[
 
     sides = []
     for name in names:
-        engine, _, precision = name.partition(":")
+        engine, *more = name.split(":")
+        fixed = "fixed" in more
+        precision = next((one for one in more if one != "fixed"), None)
         side = sdopt_side(
             bundle,
             engine=engine,
             device=device,
-            precision=precision or None,
+            precision=precision,
             max_rows=case.batch,
+            fixed_size=f"{case.width}x{case.height}" if fixed else None,
         )
         sides.append(Entry(side=side))
     return sides

@@ -16,7 +16,7 @@ from sdopt.engines.offer import Offer
 from sdopt.engines.openvino.exact import keep_exact
 from sdopt.engines.openvino.upsampling import fold_upsampling
 from sdopt.engines.openvino.winograd import use_winograd
-from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.options import EngineOptions, LatentShape, Model
 from sdopt.errors import EngineError, MissingDependencyError, ProviderUnavailableError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
 _FASTEST_FIRST = ("bf16", "fp16", "fp32")
 
-_REVISION = "3"
+_REVISION = "4"
 """Of what is done to graphs before they are compiled; blobs of older ones are compiled again."""
 
 _LEAST_LATENT_SIDE = 32
@@ -78,6 +78,7 @@ class Backend:
                 "precision": self.precision,
                 "threads": str(self._threads or "all"),
                 "rules": _REVISION,
+                **({} if model.shape is None else {"shape": str(model.shape)}),
             },
         )
 
@@ -86,10 +87,12 @@ class Backend:
     ) -> ov.CompiledModel:
         try:
             graph = self._core.read_model(model.path)
+            if model.shape is not None:
+                _fix(graph, model.shape)
             if self._device == "CPU":
                 side = _LEAST_SIDES.get(model.name, _LEAST_LATENT_SIDE)
                 use_winograd(graph, side, self.precision)
-                fold_upsampling(graph)
+                fold_upsampling(graph, self.precision)
             if self.precision != "fp32":
                 keep_exact(graph)
             return self._core.compile_model(graph, self._device, {**self._config(), **more})
@@ -174,6 +177,17 @@ def _precision(core: ov.Core, device: str, wanted: str | None) -> str:
         hint = "Leave precision out for the fastest that there is"
         raise ProviderUnavailableError(f"openvino in {wanted}", there, hint)
     return wanted
+
+
+def _fix(graph: ov.Model, shape: LatentShape) -> None:
+    """Let a UNet take these latents alone, with prompts of any length."""
+    shapes = {port: port.get_partial_shape() for port in graph.inputs}
+    for fixed in shapes.values():
+        sizes = (shape.rows, None, shape.height, shape.width)
+        for axis, size in enumerate(sizes) if len(fixed) == len(sizes) else [(0, shape.rows)]:
+            if size is not None and fixed[axis].is_dynamic:
+                fixed[axis] = size
+    graph.reshape(shapes)
 
 
 def _bytes(model: Model) -> int:

@@ -29,6 +29,7 @@ class OpenVinoEngine:
         rows_meet: True: it chooses kernels by the number of rows, among other things. The UNet of
             Stable Diffusion 1.5 was seen to add up in another order for three rows than for two
             (bf16, 256x256: a convolution), and for one than for two (fp32).
+        rows: In every call, where it was compiled for one shape; None where any number will do.
     """
 
     device = HOST
@@ -46,6 +47,7 @@ class OpenVinoEngine:
         self.name = model.name
         backend = Backend(options)
         self.precision = backend.precision
+        self.rows = None if model.shape is None else model.shape.rows
         self._compiled = backend.open(model)
         self.inputs = tuple(map(_spec, self._compiled.inputs))
         outputs = map(_spec, self._compiled.outputs)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdopt.engines.contract import Array
+
 if TYPE_CHECKING:
     import openvino as ov
 
@@ -34,6 +36,17 @@ def same_size_3x3(picture: Any, weights: Any) -> ov.Node:
 def weights_of(convolution: ov.Node) -> NDArray[np.float32]:
     """Return the weights of a convolution in fp32, (out, in, height, width)."""
     return np.asarray(stored(convolution.input_value(1)).data, np.float32)
+
+
+def with_bias(convolution: ov.Node) -> tuple[ov.Node, Array | None]:
+    """Return the last node of a convolution with its bias, and the bias, (out,)."""
+    (first, *others) = (target.get_node() for target in convolution.output(0).get_target_inputs())
+    if first.get_type_name() == "Add" and not others:
+        shape = [1, convolution.input_value(1).get_shape()[0], 1, 1]
+        for value in first.input_values():
+            if stored(value).get_type_name() == "Constant" and list(value.get_shape()) == shape:
+                return first, np.asarray(stored(value).data, np.float32).reshape(-1)
+    return convolution, None
 
 
 def stored(output: ov.Output) -> ov.Node:

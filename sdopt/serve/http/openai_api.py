@@ -54,8 +54,10 @@ async def model(model: str, state: _State) -> dict[str, object]:
 
 
 def _model(name: str, state: State) -> dict[str, object]:
-    manifest = state.service.models.source(name).bundle.manifest
+    source = state.service.models.source(name)
+    manifest = source.bundle.manifest
     defaults = manifest.defaults
+    size = source.fixed_size or defaults
     return {
         "id": name,
         "object": "model",
@@ -64,9 +66,10 @@ def _model(name: str, state: State) -> dict[str, object]:
         "loaded": name in state.service.models.loaded,
         "family": manifest.family,
         "size_multiple": manifest.vae_scale_factor,
+        "fixed_size": source.fixed_size is not None,
         "defaults": {
-            "width": defaults.width,
-            "height": defaults.height,
+            "width": size.width,
+            "height": size.height,
             "num_inference_steps": defaults.num_inference_steps,
             "guidance_scale": defaults.guidance_scale,
         },
