@@ -112,6 +112,32 @@ def test_a_3x3_convolution_that_keeps_the_size_needs_less(
     assert product.least_operations == pytest.approx(share * product.operations)
 
 
+@pytest.mark.parametrize(
+    ("scale", "mode", "share"),
+    [(2, "nearest", 1 / 4), (3, "nearest", 4 / 9), (2, "linear", 4 / 9)],
+    ids=str,
+)
+def test_behind_a_doubling_it_needs_less_still(
+    scale: int, mode: str, share: float, tmp_path: Path
+) -> None:
+    from onnx import load, numpy_helper
+    from onnx import save as save_model
+    from onnx.helper import make_node
+
+    nodes = [
+        make_node("Resize", ["image", "", "", "sizes"], ["large"], "resize", mode=mode),
+        make_node("Conv", ["large", "kernel"], ["out"], "conv", pads=[1] * 4),
+    ]
+    path = save(tmp_path / "graph.onnx", nodes, {"kernel": (6, 3, 3, 3)})
+    model = load(str(path))
+    sizes = np.array([2, 3, 4 * scale, 8 * scale], np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(sizes, "sizes"))
+    save_model(model, str(path))
+    (product,) = graph_work(path, {"image": (2, 3, 4, 8)}).products
+    assert product.operations == 2 * (2 * 6 * 4 * 8 * scale**2) * 27
+    assert product.least_operations == pytest.approx(share * product.operations)
+
+
 def test_openvinos_times_leave_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """It tells the mean over all runs so far: 9 ms in the first, and 2 in each of the others."""
     pytest.importorskip("openvino", reason="needs sdopt[openvino]")

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from sdopt.bench.sides import running, sdopt_side
 from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import open_engine
-from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.contract import Engine
+from sdopt.engines.options import EngineOptions, LatentShape, Model
 from sdopt.engines.row_parts import in_parts
 from sdopt.errors import MissingDependencyError, ProviderUnavailableError
 from tests.bench.slowed import Brake, verdict_on
@@ -88,23 +90,45 @@ def test_a_row_of_the_unet_is_the_same_in_any_company(
 ) -> None:
     """At this size backends choose other kernels for other numbers of rows, and for odd sides."""
     model = Model.of(Bundle.open(exported[0]), "unet")
+    unet = unet_of(model, engine, precision)
+    for sides in [(32, 32), (24, 40), (17, 25)]:
+        assert_same_in_company(unet, sides)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("sides", [(32, 32), (17, 25)], ids=str)
+def test_so_it_is_where_the_size_is_fixed(
+    exported: tuple[Path, dict[str, Any]], sides: tuple[int, int], precision: str
+) -> None:
+    """Then a row may be the first or the second of a call, beside another or beside zeros."""
+    model = Model.of(Bundle.open(exported[0]), "unet")
+    assert_same_in_company(
+        unet_of(replace(model, shape=LatentShape(2, *sides)), "openvino", precision), sides
+    )
+
+
+def unet_of(model: Model, engine: str, precision: str) -> Engine:
     try:
         loaded = open_engine(engine, model, EngineOptions(precision=precision))
     except (MissingDependencyError, ProviderUnavailableError) as error:
         pytest.skip(str(error))
-    unet, rng = in_parts(loaded, "exact", 4), np.random.default_rng(0)
-    for sides in [(32, 32), (24, 40), (17, 25)]:
-        given = {
-            "sample": rng.standard_normal((3, 4, *sides)),
-            "timestep": np.array([981, 500, 7]),
-            "encoder_hidden_states": rng.standard_normal((3, 77, 768)),
-        }
-        inputs = {name: array.astype(np.float32) for name, array in given.items()}
-        alone = [unet.run({n: a[i : i + 1] for n, a in inputs.items()}) for i in range(3)]
-        for rows in (2, 3):
-            together = unet.run({name: array[:rows] for name, array in inputs.items()})
-            for i, row in enumerate(together["out_sample"]):
-                assert row.tobytes() == alone[i]["out_sample"].tobytes(), (sides, rows)
+    return in_parts(loaded, "exact", 4)
+
+
+def assert_same_in_company(unet: Engine, sides: tuple[int, int]) -> None:
+    """Compare three rows, each by itself, with two and three of them together."""
+    rng = np.random.default_rng(0)
+    given = {
+        "sample": rng.standard_normal((3, 4, *sides)),
+        "timestep": np.array([981, 500, 7]),
+        "encoder_hidden_states": rng.standard_normal((3, 77, 768)),
+    }
+    inputs = {name: array.astype(np.float32) for name, array in given.items()}
+    alone = [unet.run({n: a[i : i + 1] for n, a in inputs.items()}) for i in range(3)]
+    for rows in (2, 3):
+        together = unet.run({name: array[:rows] for name, array in inputs.items()})
+        for i, row in enumerate(together["out_sample"]):
+            assert row.tobytes() == alone[i]["out_sample"].tobytes(), (sides, rows)
 
 
 def test_a_slowed_unet_is_found_and_an_equal_one_is_not(

@@ -22,7 +22,7 @@ _SIDES = (1024, 2048)
 _CHANNELS, _SIDE = 512, 64
 """Of a picture that is convolved."""
 _KERNEL = 5
-"""Its side. Convolutions of 3x3 would be done with fewer operations than are counted, by some."""
+"""Its side. Of 3x3 our OpenVINO engine would do fewer operations than are counted."""
 _CHAIN = 4
 """Products in one graph, so that its inputs and outputs cost little beside them."""
 _REPEATS = 6

@@ -172,9 +172,10 @@ def _doubles(upsampling: ov.Node) -> bool:
 
 
 def _to_size(upsampling: ov.Node) -> bool:
-    """Say whether it upsamples to a size, of all four axes, that the graph computes."""
+    """Say whether it upsamples to a size, of all four axes, that the graph computes each time."""
     by_size = upsampling.get_attributes()["shape_calculation_mode"] == "sizes"
-    return by_size and list(upsampling.input_value(1).get_shape()) == [4]
+    computed = not _sides(upsampling.output(0))
+    return by_size and computed and list(upsampling.input_value(1).get_shape()) == [4]
 
 
 def _sides(port: ov.Output) -> list[int]:
