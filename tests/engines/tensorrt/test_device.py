@@ -194,3 +194,22 @@ def test_what_cannot_be_recorded_runs_without_a_graph(
     device.upload(ROW, buffer)  # the stream is as good as before
     assert np.array_equal(device.read(buffer).array(), ROW)
     assert not isinstance(device.capture(device.synchronize), GraphCall)
+
+
+def test_memory_that_is_let_go_in_the_middle_of_an_operation(
+    gpu: ModuleType, device: CudaDevice
+) -> None:
+    """Python may collect a buffer at any time: what waits behind the operation is done in order."""
+    held, seen = [device.empty((3,), "float32")], []
+    place = held[0].address
+
+    def operation() -> None:
+        held.clear()
+        gc.collect()
+        seen.append("first")
+
+    gpu._enqueue(device.stream, operation)
+    gpu._enqueue(device.stream, lambda: seen.append("second"))
+    device.synchronize()
+    assert seen == ["first", "second"]
+    assert not gpu._gpu.is_valid(place, 12)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -87,6 +88,10 @@ class _Gpu:
         self.launches = 0
         self.clock_ms = 0.0
         self.pinned_allocations = 0
+        self.lock = threading.RLock()
+        self.busy = False
+        self.let_go: list[int] = []
+        """Freed in the middle of an operation, when Python collected who held it."""
 
     def allocate(self, size: int) -> int | None:
         """Return the first gap that is large enough."""
@@ -131,10 +136,17 @@ def _enqueue(stream: int, operation: _Operation) -> None:
 def _drain(stream: _Stream, until: int | None = None) -> None:
     """Do what waits in a stream, up to a place in it."""
     until = stream.submitted if until is None else until
-    while stream.done < until:
-        stream.waiting.pop(0)()
-        stream.done += 1
-        _gpu.clock_ms += 1  # of this simulator: everything takes a millisecond
+    with _gpu.lock:
+        _gpu.busy = True
+        try:
+            while stream.done < until:
+                stream.waiting.pop(0)()
+                stream.done += 1
+                _gpu.clock_ms += 1  # of this simulator: everything takes a millisecond
+        finally:
+            _gpu.busy = False
+        while _gpu.let_go:
+            cudaFree(_gpu.let_go.pop())
 
 
 def _forbidden_while_recording() -> bool:
@@ -183,8 +195,12 @@ def cudaMalloc(size):
 def cudaFree(devPtr):
     if _forbidden_while_recording():
         return (cudaError_t.cudaErrorStreamCaptureUnsupported,)
-    for stream in _gpu.streams.values():
-        _drain(stream)
+    with _gpu.lock:
+        if _gpu.busy:
+            _gpu.let_go.append(devPtr)
+            return (_OK,)
+        for stream in _gpu.streams.values():
+            _drain(stream)
     return (_OK,) if _gpu.used.pop(int(devPtr), None) else (cudaError_t.cudaErrorInvalidValue,)
 
 
