@@ -111,6 +111,11 @@ def test_only_engines_that_can_are_told() -> None:
         sdopt.load("shapes", engine="onnxruntime", fixed_size=SIZE)
 
 
+def test_a_range_of_numbers_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"one number of pictures.*128x128:4"):
+        load("128x128:2-4")
+
+
 @pytest.mark.parametrize("size", ["square", "64", "0x0", "128x128:0"])
 def test_what_is_no_size_is_refused(size: str) -> None:
     with pytest.raises((InvalidValueError, InvalidSizeError), match=r"fixed_size|smaller than 64"):

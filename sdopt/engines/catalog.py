@@ -103,14 +103,19 @@ def check_fixed_size(engine: str, options: EngineOptions) -> None:
     """Check that an engine can be told the size of all pictures, if it is.
 
     Raises:
-        InvalidValueError: It cannot.
+        InvalidValueError: It cannot, or more than one number of them was named.
     """
-    if options.fixed_size is None or engine in COMPILED_FOR_ONE_SIZE:
+    size = options.fixed_size
+    if size is not None and size.min_images > 1:
+        allowed = "for one number of pictures at a time"
+        example = f"{size.width}x{size.height}:{size.max_images}"
+        raise InvalidValueError("fixed_size", str(size), allowed, f"Give {example}")
+    if size is None or engine in COMPILED_FOR_ONE_SIZE:
         return
     ahead = "Its sizes are those that it is built for: sdopt build --profile WIDTHxHEIGHT"
     others = f"Engines that are faster with it: {', '.join(COMPILED_FOR_ONE_SIZE)}"
     hint = ahead if engine in BUILT_AHEAD else others
-    raise InvalidValueError("fixed_size", str(options.fixed_size), f"left out with {engine}", hint)
+    raise InvalidValueError("fixed_size", str(size), f"left out with {engine}", hint)
 
 
 def stored_key(engine: str, model: Model, options: EngineOptions) -> EngineKey | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
+import pytest
 from openvino import opset13 as op
 
 from sdopt.engines.contract import Array
@@ -54,6 +58,32 @@ def compiled(graph: Any, precision: str = "f32", **more: Any) -> Any:
 
 def results(graph: Any, *inputs: Array, precision: str = "f32") -> Array:
     return np.array(compiled(graph, precision)(list(inputs))[0])
+
+
+def seconds_of(graphs: Sequence[Any], x: Array) -> list[float]:
+    """Run graphs in turn, in fp32; return the median time of each."""
+    requests = [compiled(graph).create_infer_request() for graph in graphs]
+    seconds: list[list[float]] = [[] for _ in requests]
+    for _ in range(8):
+        for request, times in zip(requests, seconds, strict=True):
+            begin = time.perf_counter()
+            request.infer([x], share_inputs=True)
+            times.append(time.perf_counter() - begin)
+    return [statistics.median(times[1:]) for times in seconds]
+
+
+def bf16_errors(plain: Any, changed: Any, x: Array) -> tuple[float, float]:
+    """Return how far both are in bf16 from the plain one in fp32, or skip where there is no bf16.
+
+    Values are given and taken in fp32; in bf16 those round as well.
+    """
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+    exact = results(plain, x)
+    direct, ours = (
+        float(np.std(results(graph, x, precision="bf16") - exact)) for graph in (plain, changed)
+    )
+    return direct, ours
 
 
 def loaded(graph: Any, folder: Path) -> OpenVinoEngine:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from sdopt.engines.openvino.upsampling import (  # noqa: E402
 from tests.engines.openvino_graphs import (  # noqa: E402
     FEW,
     ROUNDING,
+    bf16_errors,
     biased,
     compiled,
     convolved,
@@ -33,6 +32,7 @@ from tests.engines.openvino_graphs import (  # noqa: E402
     picture,
     random,
     results,
+    seconds_of,
 )
 
 MANY, MOST = 256, 512
@@ -166,28 +166,15 @@ def test_of_many_channels_it_is_faster_than_the_transposed_convolution(
     fold_upsampling(transposed, FP32)
     assert "ConvolutionBackpropData" in kinds(transposed)
     x = random(1, MOST, 32, 32)
-    requests = [compiled(graph).create_infer_request() for graph in (tiled, transposed)]
-    seconds: list[list[float]] = [[], []]
-    for _ in range(8):
-        for request, times in zip(requests, seconds, strict=True):
-            begin = time.perf_counter()
-            request.infer([x], share_inputs=True)
-            times.append(time.perf_counter() - begin)
-    ours, other = (statistics.median(times[1:]) for times in seconds)
+    ours, other = seconds_of((tiled, transposed), x)
     assert ours < other
 
 
 def test_in_bf16_the_error_of_tiles_is_little_more_than_twice_that_of_the_convolution() -> None:
-    """Measured: 2.1 times. Values are given and taken in fp32; in bf16 those round as well."""
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bf16")
+    """Measured: 2.1 times."""
     plain, folded = scaled_graph(MOST, MOST), scaled_graph(MOST, MOST)
     fold_upsampling(folded, "bf16")
-    x = random(1, MOST, 16, 16)
-    exact = results(plain, x)
-    direct, ours = (
-        np.std(results(graph, x, precision="bf16") - exact) for graph in (plain, folded)
-    )
+    direct, ours = bf16_errors(plain, folded, random(1, MOST, 16, 16))
     assert 0 < direct < ours < 2.5 * direct
 
 

@@ -142,14 +142,13 @@ def _ours(bundle: str, names: tuple[str, ...], device: str, case: Case) -> list[
 
     sides = []
     for name in names:
-        engine, *more = name.split(":")
-        fixed = "fixed" in more
-        precision = next((one for one in more if one != "fixed"), None)
+        rest, fixed = name.removesuffix(":fixed"), name.endswith(":fixed")
+        engine, _, precision = rest.partition(":")
         side = sdopt_side(
             bundle,
             engine=engine,
             device=device,
-            precision=precision,
+            precision=precision or None,
             max_rows=case.batch,
             fixed_size=f"{case.width}x{case.height}" if fixed else None,
         )
