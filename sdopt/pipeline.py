@@ -62,7 +62,7 @@ def load(
         precision: What to compute in, such as ``"bf16"``; None for the fastest that the engine
             has on the device.
         max_rows: How many pictures are denoised together at most; more wait for a free row.
-        threads: Threads within one operator; None for one per core.
+        threads: Threads within one operator; None for one per core that the process may use.
         loop: Where guidance and scheduler compute: ``"host"`` (NumPy), ``"device"`` (the bundle's
             loop graphs, on the engine), or ``"auto"`` for the faster one.
         batching: On a GPU, ``"exact"`` or ``"fast"``: see

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sdopt.engines.cores import usable_cores
+
 _CPUINFO = Path("/proc/cpuinfo")
 _MEMINFO = Path("/proc/meminfo")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -115,17 +117,11 @@ def _processor(cpuinfo: Path, governor: Path) -> Processor:
     mhz = facts.get("cpu MHz")
     return Processor(
         name=facts.get("model name") or platform.processor() or platform.machine(),
-        cores=_cores(),
+        cores=usable_cores(),
         mhz=float(mhz) if mhz else None,
         governor=governor.read_text().strip() if governor.is_file() else None,
         flags=tuple(flag for flag in _SHOWN_FLAGS if flag in flags),
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _facts(cpuinfo: Path) -> dict[str, str]:

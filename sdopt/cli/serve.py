@@ -44,7 +44,9 @@ class Bytes(click.ParamType[int]):
 @click.option("--port", default=7860, show_default=True, help="0 lets the system choose.")
 @choosing_engine
 @fixed_size_option
-@click.option("--threads", type=click.IntRange(1), help="Of each operator.  [default: one a core]")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Of each operator.  [default: one per core]"
+)
 @click.option(
     "--max-rows",
     type=click.IntRange(1),

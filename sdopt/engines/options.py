@@ -109,7 +109,7 @@ class EngineOptions:
         device: ``"cpu"``, ``"gpu"`` (Intel) or ``"cuda"`` (NVIDIA).
         precision: What to compute in, such as ``"bf16"``; None for the fastest that the backend
             has on this device.
-        threads: Threads within one operator; None leaves it to the backend (one per core).
+        threads: Threads within one operator; None for one per core that the process may use.
         store: Where built engines are kept.
         frugal: Whether weights stay as they lie on disk, mapped, and are widened one by one where
             they are used: less memory, and slower. None leaves it to the backend; only ONNX Runtime

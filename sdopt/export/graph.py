@@ -154,9 +154,14 @@ def _merge_equal_constants(graph: ir.Graph, parameters: Collection[str]) -> None
 
 def _name_everything(graph: ir.Graph, parameters: Collection[str]) -> None:
     fixed = {id(value) for value in (*graph.inputs, *graph.outputs)}
-    constants = [value for name, value in graph.initializers.items() if name not in parameters]
-    for index, value in enumerate(constants):
+    constants = {
+        value: name for name, value in graph.initializers.items() if name not in parameters
+    }
+    used = (value for node in graph for value in node.inputs if value in constants)
+    for index, value in enumerate(dict.fromkeys(used)):  # torch's order depends on its passes
+        del graph.initializers[constants[value]]
         value.name = f"constant_{index}"
+        graph.register_initializer(value)
     counts: Counter[str] = Counter()
     for node in graph:
         name = f"{_scope(node)}/{node.op_type}"
@@ -179,13 +184,14 @@ def _describe(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
     model.graph.name = "sdopt"
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
-    described = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    doors = *model.graph.inputs, *model.graph.outputs
+    for value in (*model.graph.initializers.values(), *doors):
+        value.metadata_props.clear()
+    described = {id(value) for value in doors}
     for node in model.graph:
         for value in node.outputs:
             if id(value) not in described:
                 value.shape = value.type = None
-    for value, spec in zip(
-        (*model.graph.inputs, *model.graph.outputs), (*inputs, *outputs), strict=True
-    ):
+    for value, spec in zip(doors, (*inputs, *outputs), strict=True):
         assert value.name == spec.name
         value.shape = ir.Shape(spec.shape)

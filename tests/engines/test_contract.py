@@ -162,11 +162,19 @@ def test_a_failure_inside_the_backend_is_an_engine_error(scale: Engine) -> None:
         scale.run({"x": np.ones((1, 3), np.float32)})
 
 
-def test_inputs_that_do_not_fit_together_are_an_engine_error(scale: Engine) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_inputs_that_do_not_fit_together_are_an_engine_error(
+    tmp_path: Path, engine: str, threads: int
+) -> None:
     """The failure is the backend's: each array fits its tensor."""
+    build_scale(tmp_path / "model.onnx")
+    options = EngineOptions(precision="fp32", threads=threads)
+    scale = open_engine(engine, Model("scale", tmp_path / "model.onnx"), options)
     x, factor = np.ones((2, 3), np.float32), np.ones(1, np.float32)
-    with pytest.raises(EngineExecutionError, match="Running scale failed"):
-        scale.bind({"x": x, "factor": factor, "y": np.ones((1, 3), np.float32)})()
+    call = scale.bind({"x": x, "factor": factor, "y": np.ones((1, 3), np.float32)})
+    for _ in range(2):
+        with pytest.raises(EngineExecutionError, match="Running scale failed"):
+            call()
 
 
 def test_a_graph_that_is_none(tmp_path: Path, engine: str) -> None:

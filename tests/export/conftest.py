@@ -19,10 +19,7 @@ def export_part(tmp_path: Path, warm_worker: WarmWorker) -> Any:
         out, scratch = tmp_path / "out", tmp_path / "scratch"
         out.mkdir()
         scratch.mkdir()
-        job = Job(checkpoint, None, components, precision, 18, out, scratch)
-        with warm_worker.running([job]) as messages:
-            for _ in messages:
-                pass
+        warm_worker.do(Job(checkpoint, None, components, precision, 18, out, scratch))
         return out
 
     return part

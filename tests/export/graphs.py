@@ -10,6 +10,8 @@ from typing import Any
 
 import onnxruntime as ort
 
+from sdopt.engines.cores import threads_of
+
 
 @dataclass(frozen=True)
 class Tiny:
@@ -24,6 +26,7 @@ def run_graph(
 ) -> list[dict[str, Any]]:
     """Run a graph on ONNX Runtime, in this process: the graphs are tiny."""
     options = ort.SessionOptions()
+    options.intra_op_num_threads = threads_of(None) or 0  # bits may depend on how many there are
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED

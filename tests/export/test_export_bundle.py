@@ -113,7 +113,9 @@ def test_graphs_are_clean(tiny_export: Path, component: str) -> None:
     assert [opset.domain for opset in model.opset_import] == [""]
     assert not model.functions
     assert not model.metadata_props
-    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    everything = (*model.graph.node, *values, *model.graph.initializer)
+    assert not any(each.metadata_props or each.doc_string for each in everything)
     assert "site-packages" not in str(model.graph)
     assert len({node.name for node in model.graph.node}) == len(model.graph.node)
     for tensor in model.graph.initializer:

@@ -24,10 +24,12 @@ from sdopt.engines.options import Model  # noqa: E402
 from sdopt.errors import ExportError, ParityError, ProviderUnavailableError  # noqa: E402
 from sdopt.export import ExportOptions  # noqa: E402
 from sdopt.export.components import TOLERANCE  # noqa: E402
+from sdopt.export.jobs import Job  # noqa: E402
 from sdopt.export.lint import lint_graph  # noqa: E402
 from sdopt.export.precision import ISLANDS  # noqa: E402
 from tests.export.altered import VAE, change, edit_json  # noqa: E402
 from tests.export.graphs import Tiny, run_graph  # noqa: E402
+from tests.export.warm_worker import WarmWorker  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 BF16, FLOAT = TensorProto.BFLOAT16, TensorProto.FLOAT
@@ -73,16 +75,10 @@ def test_fp16_overflows_where_bf16_does_not(island_cases: list[dict[str, Any]]) 
 
 
 @pytest.fixture(scope="module")
-def bf16(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bf16(tiny: Tiny, warm_worker: WarmWorker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two components of the tiny checkpoint in bf16, without parity and manifest."""
-    from sdopt.export.jobs import Job
-    from sdopt.export.workers import running
-
     out, scratch = (tmp_path_factory.mktemp(name) for name in ("bf16", "scratch"))
-    job = Job(tiny.checkpoint, None, ("text_encoder", "unet"), "bf16", 18, out, scratch)
-    with running([job]) as messages:
-        for _ in messages:
-            pass
+    warm_worker.do(Job(tiny.checkpoint, None, ("text_encoder", "unet"), "bf16", 18, out, scratch))
     return out
 
 

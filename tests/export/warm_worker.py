@@ -30,6 +30,11 @@ class WarmWorker:
         """Stand for :func:`sdopt.export.workers.running`."""
         yield (message for job in jobs for message in self._done(job))
 
+    def do(self, job: Job) -> None:
+        """Do one job, whatever it says of its progress."""
+        for _ in self._done(job):
+            pass
+
     def _done(self, job: Job) -> Iterator[dict[str, Any]]:
         if self._process is None:
             self._process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from sdopt.engines.catalog import open_engine
+from sdopt.engines.cores import usable_cores
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import MissingDependencyError
 
@@ -138,7 +138,7 @@ def _write_chain(path: Path, chain: _Chain, dtype: str) -> None:
 
 def _copy_rate() -> float:
     """Copy arrays that no cache holds; NumPy lets go of the interpreter's lock meanwhile."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    threads = usable_cores()
     count = _COPIED_BYTES // threads // 8
     pairs = [(np.ones(count), np.ones(count)) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:

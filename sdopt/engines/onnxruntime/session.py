@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdopt.engines.cores import threads_of
 from sdopt.engines.onnxruntime.targets import Target
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.errors import EngineError, ProviderUnavailableError
@@ -38,8 +39,9 @@ def session_options(ort: Any, model: Model, options: EngineOptions) -> ort.Sessi
         session.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         session.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         session.enable_cpu_mem_arena = session.enable_mem_pattern = False
-    if options.threads is not None:
-        session.intra_op_num_threads = options.threads
+    threads = threads_of(options.threads)
+    if threads is not None:
+        session.intra_op_num_threads = threads
     return session
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdopt.engines.cores import threads_of
 from sdopt.engines.key import EngineKey
 from sdopt.engines.memory import Footprint
 from sdopt.engines.offer import Offer
@@ -47,7 +48,7 @@ class Backend:
         self._core = self._ov.Core()
         self._device = _device(self._core, options.device)
         self.precision = _precision(self._core, self._device, options.precision)
-        self._threads, self._store = options.threads, options.store
+        self._threads, self._store = threads_of(options.threads), options.store
 
     def open(self, model: Model) -> ov.CompiledModel:
         """Compile a model, or load its blob from the store where that is faster."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,11 +69,13 @@ class OpenVinoEngine:
         """Run once on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         check_buffers(self.name, arrays, self.inputs, ())
+        request = self._compiled.create_infer_request()
         try:
-            found = self._compiled.create_infer_request().infer(arrays)
+            request.start_async(arrays)
+            request.wait()
         except RuntimeError as error:
             raise EngineExecutionError(self.name, reason(error)) from error
-        return {spec.name: np.array(found[spec.name]) for spec in self.outputs}
+        return {spec.name: np.array(request.results[spec.name]) for spec in self.outputs}
 
 
 class _Latest:
@@ -85,30 +88,45 @@ class _Latest:
     def __init__(self) -> None:
         self._buffers: tuple[Array, ...] = ()
 
-    def infer(self, request: ov.InferRequest, buffers: tuple[Array, ...]) -> None:
-        """Run a request that is bound to these buffers."""
+    @contextmanager
+    def kept(self, buffers: tuple[Array, ...]) -> Iterator[None]:
+        """Keep these buffers from the inference within on, and those before until it is over."""
         held = {id(buffer): buffer for buffer in (*self._buffers, *buffers)}
         self._buffers = tuple(held.values())
-        request.infer(share_outputs=True)  # without copies of the outputs
+        yield
         self._buffers = buffers
 
 
 class _BoundCall:
-    """Runs an infer request on bound buffers, which it keeps alive."""
+    """Runs an infer request on bound buffers, which it keeps alive.
 
-    __slots__ = ("_buffers", "_latest", "_name", "_request")
+    With one thread, ``infer`` of OpenVINO 2026.4 keeps errors to itself and leaves outputs as they
+    were. So the first run, which shows whether the buffers fit together, is an asynchronous one.
+    """
+
+    __slots__ = ("_buffers", "_latest", "_name", "_request", "_tried")
 
     def __init__(
         self, name: str, request: ov.InferRequest, buffers: tuple[Array, ...], latest: _Latest
     ) -> None:
         self._name, self._request = name, request
         self._buffers, self._latest = buffers, latest
+        self._tried = False
 
     def __call__(self) -> None:
         try:
-            self._latest.infer(self._request, self._buffers)
+            with self._latest.kept(self._buffers):
+                self._infer()
         except RuntimeError as error:
             raise EngineExecutionError(self._name, reason(error)) from error
+        self._tried = True
+
+    def _infer(self) -> None:
+        if self._tried:
+            self._request.infer(share_outputs=True)  # without copies of the outputs
+        else:
+            self._request.start_async()
+            self._request.wait()
 
 
 class _Shared:
