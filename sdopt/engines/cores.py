@@ -2,7 +2,7 @@
 
 Backends start a thread for each core of the machine. Where a container or ``taskset`` leaves fewer
 to the process, threads that wait for each other in loops then take the time from those that
-compute (two processes, each with one of two cores: a batch took 1.5 to 2.4 times as long).
+compute (two processes, each with one of two cores: a batch took 1.5 to 2.5 times as long).
 """
 
 from __future__ import annotations
