@@ -15,7 +15,6 @@ import onnx_ir as ir
 import torch
 import torch._dynamo
 import torch.fx.experimental._config
-import torch.onnx._internal.exporter._fx_passes
 from onnxscript import opset18 as op
 from torch import nn
 
@@ -117,8 +116,11 @@ def _no_promotion_where_none_is_needed(program: torch.export.ExportedProgram) ->
     It runs every operator once more, which is a third of what a small UNet's export takes.
     """
     name = "insert_type_promotion_nodes"
-    passes = torch.onnx._internal.exporter._fx_passes
-    original = getattr(passes, name, None)  # not in every version of torch
+    try:  # torch's own affair: another version may do without
+        from torch.onnx._internal.exporter import _fx_passes as passes
+    except ImportError:
+        passes = None
+    original = getattr(passes, name, None)
     if original is None or promotes_types(program):
         yield
         return

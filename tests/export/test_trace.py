@@ -10,6 +10,7 @@ pytest.importorskip("onnx", reason="needs sdopt[export]")
 
 import onnx_ir as ir  # noqa: E402 - after the check
 from torch import Tensor, nn  # noqa: E402
+from torch.onnx._internal.exporter import _fx_passes  # noqa: E402
 
 from sdopt.bundle.tensors import TensorSpec  # noqa: E402
 from sdopt.export import graph, trace  # noqa: E402
@@ -55,7 +56,7 @@ def exported(module: nn.Module) -> bytes:
 
 def looks(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[int, bytes]:
     """Return how often the exporter looks for types to promote, and the graph."""
-    passes, calls = torch.onnx._internal.exporter._fx_passes, []
+    passes, calls = _fx_passes, []
     original = passes.insert_type_promotion_nodes
 
     def counted(program: torch.fx.GraphModule) -> None:
