@@ -22,7 +22,10 @@ from tests.simulated_gpu import simulated_gpu
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_configure() -> None:
+ALL_CORES = pytest.StashKey[set[int]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Give each of several test processes cores of its own, before anything counts them.
 
     Threads that wait for each other in loops take the time of the other process otherwise: two
@@ -31,9 +34,22 @@ def pytest_configure() -> None:
     worker, count = (os.environ.get(f"PYTEST_XDIST_WORKER{end}", "") for end in ("", "_COUNT"))
     if not worker or not hasattr(os, "sched_setaffinity"):
         return
-    cores = sorted(os.sched_getaffinity(0))
+    config.stash[ALL_CORES] = os.sched_getaffinity(0)
+    cores = sorted(config.stash[ALL_CORES])
     if len(cores) >= int(count):
         os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: int(count)])
+
+
+@pytest.fixture(scope="module")
+def all_cores(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Give a module's engines as many threads as users' have."""
+    if ALL_CORES not in pytestconfig.stash:
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, pytestconfig.stash[ALL_CORES])
+    yield
+    os.sched_setaffinity(0, own)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -56,17 +56,16 @@ def exported(module: nn.Module) -> bytes:
 
 def looks(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[int, bytes]:
     """Return how often the exporter looks for types to promote, and the graph."""
-    passes, calls = _fx_passes, []
-    original = passes.insert_type_promotion_nodes
+    calls, original = [], _fx_passes.insert_type_promotion_nodes
 
     def counted(program: torch.fx.GraphModule) -> None:
         calls.append(program)
         original(program)
 
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "insert_type_promotion_nodes", counted)
+        patch.setattr(_fx_passes, "insert_type_promotion_nodes", counted)
         made = exported(module)
-        assert passes.insert_type_promotion_nodes is counted
+        assert _fx_passes.insert_type_promotion_nodes is counted
     return len(calls), made
 
 

@@ -32,7 +32,7 @@ def bundle() -> Bundle:
 @pytest.fixture(
     scope="module", params=[("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 )
-def unet(bundle: Bundle, request: pytest.FixtureRequest) -> Engine:
+def unet(bundle: Bundle, all_cores: None, request: pytest.FixtureRequest) -> Engine:
     engine, precision = request.param
     try:
         loaded = open_engine(engine, Model.of(bundle, "unet"), EngineOptions(precision=precision))

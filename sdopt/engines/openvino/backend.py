@@ -48,7 +48,9 @@ class Backend:
         self._core = self._ov.Core()
         self._device = _device(self._core, options.device)
         self.precision = _precision(self._core, self._device, options.precision)
-        self._threads, self._store = threads_of(options.threads), options.store
+        on_cpu = self._device == "CPU"  # other devices have no such setting
+        self._threads = threads_of(options.threads) if on_cpu else options.threads
+        self._store = options.store
 
     def open(self, model: Model) -> ov.CompiledModel:
         """Compile a model, or load its blob from the store where that is faster."""
