@@ -146,7 +146,7 @@ class Pipeline:
         self._max_rows = max_rows
         choice = choose(engine, self._options.device, components(bundle), self._options.store)
         self.engine, self.engine_reason = choice.engine, choice.reason
-        check_fixed_size(self.engine, self._options)
+        check_fixed_size(self.engine, bundle.component("unet").inputs, self._options)
         self.precisions: dict[str, str] = {}
         self.step_times: StepTimes | None = None
         manifest = bundle.manifest
@@ -213,19 +213,26 @@ class Pipeline:
         return self._generator.start(request, previews=previews)
 
     def warmup(
-        self, *, height: int | None = None, width: int | None = None, num_images: int = 1
+        self,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        num_images: int = 1,
+        budget_s: float = 5.0,
     ) -> Timings:
-        """Run every network once, so that the first request takes no longer than later ones.
+        """Get ready for requests of a size: the first one takes no longer than later ones then.
 
-        Backends allocate, choose kernels and compile at the first run with each shape. Afterwards
-        what lies in main memory is moved onto huge pages:
-        see :func:`sdopt.engines.huge_pages.use_huge_pages`.
+        Every network runs once, because backends allocate, choose kernels and compile at the first
+        run with each shape. What lies in main memory is moved onto huge pages
+        (:func:`sdopt.engines.huge_pages.use_huge_pages`), and batches are cut up as is fastest
+        (:meth:`choose_buckets`). No picture changes by this.
 
         Args:
             height: In pixels, with ``width``; None for the bundle's own size.
             width: In pixels.
             num_images: Up to how many pictures at a time requests will ask for: each number from
                 1 to this (or to ``max_rows``) is a shape of its own.
+            budget_s: See :meth:`choose_buckets`.
 
         Returns:
             Where the time of the last and largest run went.
@@ -235,7 +242,9 @@ class Pipeline:
             EngineError: A component failed.
         """
         if self.refiner is not None:
-            self.refiner.warmup(height=height, width=width, num_images=num_images)
+            self.refiner.warmup(
+                height=height, width=width, num_images=num_images, budget_s=budget_s
+            )
         largest = self.empty_request(
             num_images_per_prompt=num_images, num_inference_steps=1, height=height, width=width
         )
@@ -243,6 +252,7 @@ class Pipeline:
             result = self.start(replace(largest, num_images_per_prompt=count)).result
         if self._unet.device.is_host:
             use_huge_pages()
+        self.choose_buckets(budget_s, height=height, width=width)
         return result.timings
 
     def choose_buckets(
@@ -252,7 +262,7 @@ class Pipeline:
 
         For one size, and for prompts of one chunk. No picture changes by this: where a backend
         might compute the rows of a larger call differently, their bits are compared, and until then
-        each row is computed by itself. A server does all this when it loads a bundle.
+        each row is computed by itself. :meth:`warmup` does this too.
 
         Args:
             budget_s: Seconds to stop timing after, and comparing after as many; one row is always
@@ -350,7 +360,7 @@ class Pipeline:
         unet = in_parts(self._load("unet"), self._options.batching, rows)
         if loops_on_device(loop, self.bundle, unet):
             return unet, LoopGraphs(*map(self._load, LOOP_GRAPHS))
-        return (on_host(unet) if has_timestep_per_row(unet) else RowTimesteps(unet)), None
+        return (on_host(unet) if has_timestep_per_row(unet.inputs) else RowTimesteps(unet)), None
 
 
 def _bucket(size: str | SizeBucket | None) -> SizeBucket | None:

@@ -103,7 +103,7 @@ def test_other_sizes_are_refused(fixed: Pipeline) -> None:
 
 def test_what_a_server_does_at_the_start_is_done_for_the_size(fixed: Pipeline) -> None:
     fixed.warmup()
-    assert fixed.choose_buckets(0.1) is None, "the number of rows is no choice any more"
+    assert fixed.step_times is None, "the number of rows is no choice any more"
 
 
 def test_only_engines_that_can_are_told() -> None:

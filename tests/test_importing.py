@@ -18,7 +18,7 @@ import sdopt
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.carried import locate
 from sdopt.bundle.manifest import Manifest
-from sdopt.errors import BundleError, OnnxFolderError
+from sdopt.errors import BundleError, InvalidValueError, OnnxFolderError
 from sdopt.importing import import_onnx
 from tests.onnx_folders import FLOAT, as_legacy, as_optimum, one_timestep
 
@@ -49,8 +49,8 @@ def imported(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Imported
     return Imported(folder, root / "bundle", manifest, shares)
 
 
-def picture(folder: Path) -> bytes:
-    pipeline = sdopt.load(folder)
+def picture(folder: Path, engine: str = "onnxruntime") -> bytes:
+    pipeline = sdopt.load(folder, engine=engine, precision="fp32")
     size = {"height": 72, "width": 64}
     result = pipeline("a red circle", num_inference_steps=4, guidance_scale=3, seed=1, **size)
     return result.images[0].tobytes()
@@ -68,6 +68,25 @@ def test_it_is_so_with_folders_of_diffusers_first_exporter(bundle: Path, tmp_pat
     assert picture(folder) == expected
     import_onnx(folder, tmp_path / "bundle")
     assert picture(tmp_path / "bundle") == expected
+
+
+def test_it_is_so_where_each_row_is_computed_by_itself(
+    bundle: Path, imported: Imported, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="needs sdopt[openvino]")
+    expected = picture(bundle, "openvino")
+    assert picture(imported.folder, "openvino") == expected
+    assert picture(as_legacy(bundle, tmp_path / "folder"), "openvino") == expected
+
+
+def test_one_timestep_for_all_rows_cannot_be_compiled_for_one_size(imported: Imported) -> None:
+    pytest.importorskip("openvino", reason="needs sdopt[openvino]")
+    with pytest.raises(InvalidValueError) as error:
+        sdopt.load(imported.folder, engine="openvino", fixed_size="96x96")
+    assert str(error.value) == (
+        "fixed_size='96x96:1' is not allowed. fixed_size is left out with a UNet of one timestep "
+        "for all rows. `sdopt import FOLDER OUT` makes a bundle whose UNet has one for each."
+    )
 
 
 def test_an_imported_bundle_is_whole(bundle: Path, imported: Imported) -> None:
@@ -247,8 +266,8 @@ def test_several_timesteps_in_one_call(bundle: Path, tmp_path: Path) -> None:
     one_timestep(tmp_path / "unet" / "model.onnx", [], FLOAT)
     whole = open_engine("onnxruntime", Model("unet", path))
     single = open_engine("onnxruntime", Model("unet", tmp_path / "unet" / "model.onnx"))
-    assert has_timestep_per_row(whole)
-    assert not has_timestep_per_row(single)
+    assert has_timestep_per_row(whole.inputs)
+    assert not has_timestep_per_row(single.inputs)
     random = np.random.default_rng(0)
     buffers = {
         "sample": random.standard_normal((3, 4, 9, 8), np.float32),

@@ -140,6 +140,8 @@ def test_warming_up_runs_every_network_at_every_number_of_pictures(
     assert timings.unet_ms > 0
     assert timings.vae_decoder_ms > 0
     assert batches == {2, 4, 6}  # guided: two rows of the UNet for each picture
+    assert pipeline.step_times is not None
+    assert {1, 2} <= set(pipeline.step_times.seconds)
 
 
 def test_warming_up_changes_no_picture(shapes: Pipeline) -> None:

@@ -8,7 +8,10 @@ they are more alike than two measurements are. Where samples come from three pro
 the process is therefore the unit (T. Kalibera, R. Jones: Rigorous Benchmarking in Reasonable Time,
 ISMM 2013): each gives one median, and what intervals are made of is how those differ. A few medians
 may agree by luck where the runs behind them do not: they are never taken to be surer than the runs'
-own spread allows. Durations are compared as logarithms, because noise scales with them.
+own spread allows. Processes that ran one after the other share minutes, in which a machine is fast
+or slow, so they are taken to be somewhat alike, and a mean of them to be less sure than one of as
+many that have nothing in common. Durations are compared as logarithms, because noise scales with
+them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from sdopt.bench.student import quantile
 CONFIDENCE = 0.95
 _LEAST_GROUPS = 3
 _FENCE = 3.0
+_ALIKE = 0.25
+"""The correlation of a process's median with the next one's. What was seen is in
+docs/benchmarks.md."""
 
 Groups = Sequence[Sequence[float]]
 """Samples in seconds, those of each process together."""
@@ -110,7 +116,7 @@ def repeatability(groups: Groups, confidence: float = CONFIDENCE) -> Interval | 
 
     This is the prediction interval of a mean of as many units: it is wider than the confidence
     interval of the estimate, by a factor of the square root of two, because the other measurement
-    is off as well.
+    is off as well, and it need not be made in the same minutes.
 
     Returns:
         An interval around the geometric mean of the units; None for a single one, which says
@@ -125,6 +131,8 @@ def repeatability(groups: Groups, confidence: float = CONFIDENCE) -> Interval | 
 
 def ratio(ours: Groups, theirs: Groups, confidence: float = CONFIDENCE) -> Interval | None:
     """Compare two measurements made apart: our durations over theirs, by Welch's t-interval.
+
+    Like :func:`repeatability`, it takes neighbouring processes to be alike.
 
     Returns:
         An interval, dimensionless; None where a side has a single unit.
@@ -145,7 +153,7 @@ def paired_ratio(
     """Compare two sides that took turns: our durations over theirs.
 
     What else the machine did hit both of a pair alike, so it is the pairs' ratios that are looked
-    at.
+    at, and those of one start have nothing in common with the next one's.
 
     Args:
         rounds: (ours, theirs) of each round, those of each start of the two processes together.
@@ -154,7 +162,7 @@ def paired_ratio(
     Returns:
         An interval, dimensionless; None for a single unit.
     """
-    units = _units([[ours / theirs for ours, theirs in pairs] for pairs in rounds])
+    units = _units([[ours / theirs for ours, theirs in pairs] for pairs in rounds], alike=0.0)
     if len(units.logs) < 2:
         return None
     spread = _Spread(units.mean, units.error, len(units.logs) - 1)
@@ -187,11 +195,13 @@ class _Units:
         logs: One for each unit.
         unit: What they are.
         least_spread: What a unit's standard deviation is at least, by what lies within units.
+        alike: The correlation of a unit with the next one.
     """
 
     logs: np.ndarray
     unit: Unit
     least_spread: float = 0.0
+    alike: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -199,8 +209,9 @@ class _Units:
 
     @property
     def error(self) -> float:
+        """Of the mean: that of a long series of which each is correlated with the next."""
         spread = max(float(self.logs.std(ddof=1)), self.least_spread)
-        return spread / math.sqrt(len(self.logs))
+        return spread * math.sqrt((1 + self.alike) / (1 - self.alike) / len(self.logs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +223,10 @@ class _Spread:
     freedom: int
 
 
-def _units(groups: Groups) -> _Units:
+def _units(groups: Groups, alike: float = _ALIKE) -> _Units:
     if len(groups) >= _LEAST_GROUPS:
         logs = np.log([np.median(group) for group in groups])
-        return _Units(logs, "process", _spread_of_medians(groups))
+        return _Units(logs, "process", _spread_of_medians(groups), alike)
     return _Units(np.log([sample for group in groups for sample in group]), "run")
 
 

@@ -59,14 +59,11 @@ class _Making:
         self._sizes: set[tuple[int, int]] = set()
 
     def __call__(self, ask: Mapping[str, Any]) -> Figures:
-        from sdopt.engines.huge_pages import use_huge_pages
-
         figures = measured_picture(self._pipeline, ask)
-        size = ask["options"]["height"], ask["options"]["width"]
-        if size not in self._sizes:
-            self._sizes.add(size)
-            use_huge_pages()
-            self._pipeline.choose_buckets(_BUCKETS_BUDGET_S, height=size[0], width=size[1])
+        height, width = ask["options"]["height"], ask["options"]["width"]
+        if (height, width) not in self._sizes:
+            self._sizes.add((height, width))
+            self._pipeline.warmup(height=height, width=width, budget_s=_BUCKETS_BUDGET_S)
         return figures
 
 

@@ -11,11 +11,13 @@ from sdopt.engines.build_options import BuildOptions
 from sdopt.engines.key import EngineKey
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
+from sdopt.engines.row_timesteps import has_timestep_per_row
 from sdopt.engines.store import EngineStore
 from sdopt.errors import InvalidValueError, ProviderUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
     from sdopt.bundle.bundle import Bundle
+    from sdopt.bundle.tensors import TensorSpec
     from sdopt.engines.built_engine import BuiltEngine, Report
     from sdopt.engines.contract import Array, Engine
     from sdopt.engines.memory import Footprint
@@ -99,8 +101,13 @@ def open_engine(engine: str, model: Model, options: EngineOptions | None = None)
     return opened
 
 
-def check_fixed_size(engine: str, options: EngineOptions) -> None:
+def check_fixed_size(engine: str, inputs: Sequence[TensorSpec], options: EngineOptions) -> None:
     """Check that an engine can be told the size of all pictures, if it is.
+
+    Args:
+        engine: A name in :data:`ENGINES`.
+        inputs: Of the UNet.
+        options: With the size.
 
     Raises:
         InvalidValueError: It cannot, or more than one number of them was named.
@@ -110,6 +117,10 @@ def check_fixed_size(engine: str, options: EngineOptions) -> None:
         allowed = "for one number of pictures at a time"
         example = f"{size.width}x{size.height}:{size.max_images}"
         raise InvalidValueError("fixed_size", str(size), allowed, f"Give {example}")
+    if size is not None and not has_timestep_per_row(inputs):
+        allowed = "left out with a UNet of one timestep for all rows"
+        hint = "`sdopt import FOLDER OUT` makes a bundle whose UNet has one for each"
+        raise InvalidValueError("fixed_size", str(size), allowed, hint)
     if size is None or engine in COMPILED_FOR_ONE_SIZE:
         return
     ahead = "Its sizes are those that it is built for: sdopt build --profile WIDTHxHEIGHT"

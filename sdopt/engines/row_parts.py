@@ -13,6 +13,7 @@ from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.contract import Array, Buffer, Call, Device, Engine
 from sdopt.engines.options import Batching
 from sdopt.engines.row_probe import same_as_alone
+from sdopt.engines.row_timesteps import TIMESTEP, has_timestep_per_row
 from sdopt.engines.step_times import StepTimes, measure_steps
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -90,10 +91,10 @@ class RowParts:
     """
 
     def __init__(self, engine: Engine, cut: Cut, always: int | None = None) -> None:
-        """Wrap an engine, every tensor of which has the rows first.
+        """Wrap an engine.
 
         Args:
-            engine: What computes.
+            engine: A UNet. Every tensor of it has the rows first; its timestep may be one for all.
             cut: Into calls that it can make.
             always: How many rows its tensors have, where it knows one number.
         """
@@ -103,6 +104,7 @@ class RowParts:
             tuple(_of_any_rows(spec) if spec.shape[:1] == (always,) else spec for spec in specs)
             for specs in (engine.inputs, engine.outputs)
         )
+        self._of_all = set() if has_timestep_per_row(self.inputs) else {TIMESTEP}
 
     @property
     def device(self) -> Device:
@@ -128,7 +130,12 @@ class RowParts:
         shapes = {name: array.shape for name, array in inputs.items()}
         batch, first, found = self._batch(shapes), 0, []
         for held in self._cut(batch, shapes):
-            part = {n: _filled_up(array[first : first + held], held) for n, array in inputs.items()}
+            part = {
+                name: array
+                if name in self._of_all
+                else _filled_up(array[first : first + held], held)
+                for name, array in inputs.items()
+            }
             found.append(self._engine.run(part))
             first += held
         return {n: np.concatenate([part[n] for part in found])[:batch] for n in found[0]}
@@ -142,10 +149,15 @@ class RowParts:
         Rows in the middle of a buffer begin at addresses that a backend may not take.
         """
         device = self.device
-        whole = {n: _zeros(device, (held, *b.shape[1:]), b.dtype) for n, b in buffers.items()}
+        whole = {
+            name: buffer
+            if name in self._of_all
+            else _zeros(device, (held, *buffer.shape[1:]), buffer.dtype)
+            for name, buffer in buffers.items()
+        }
         inputs, outputs = [], []
         for spec in (*self.inputs, *self.outputs):
-            if spec.name in buffers:
+            if spec.name in buffers.keys() - self._of_all:
                 outside, inside = (
                     buffers[spec.name][first : first + count],
                     whole[spec.name][:count],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,14 +11,13 @@ from sdopt.engines.contract import Array, Buffer, Call, Engine
 from sdopt.engines.host import HOST, host_arrays
 from sdopt.engines.staged import on_host
 
-_TIMESTEP = "timestep"
-_SPEC = TensorSpec(_TIMESTEP, "float32", ("batch",))
+TIMESTEP = "timestep"
+_SPEC = TensorSpec(TIMESTEP, "float32", ("batch",))
 
 
-def has_timestep_per_row(unet: Engine) -> bool:
-    """Say whether a UNet takes float32 timesteps with one value per row."""
-    spec = _timestep(unet)
-    return spec.dtype == _SPEC.dtype and len(spec.shape) == 1 and not isinstance(spec.shape[0], int)
+def has_timestep_per_row(inputs: Sequence[TensorSpec]) -> bool:
+    """Say whether a network with these inputs takes a float32 timestep for each row, if any."""
+    return all(_is_per_row(spec) for spec in inputs if spec.name == TIMESTEP)
 
 
 class RowTimesteps:
@@ -35,16 +34,16 @@ class RowTimesteps:
 
     def __init__(self, unet: Engine) -> None:
         self._unet, self.name, self.precision = on_host(unet), unet.name, unet.precision
-        spec = _timestep(unet)
+        spec = next(spec for spec in unet.inputs if spec.name == TIMESTEP)
         self._dtype, self._shape = spec.dtype, tuple(1 for _ in spec.shape)
-        self.inputs = tuple(_SPEC if s.name == _TIMESTEP else s for s in unet.inputs)
+        self.inputs = tuple(_SPEC if s.name == TIMESTEP else s for s in unet.inputs)
         self.outputs = unet.outputs
 
     def bind(self, buffers: Mapping[str, Buffer]) -> Call:
         """Bind buffers once. See :meth:`sdopt.engines.contract.Engine.bind`."""
         arrays = host_arrays(self.name, buffers)
-        timesteps, inner = arrays[_TIMESTEP], np.empty(self._shape, self._dtype)
-        together = self._unet.bind({**arrays, _TIMESTEP: inner})
+        timesteps, inner = arrays[TIMESTEP], np.empty(self._shape, self._dtype)
+        together = self._unet.bind({**arrays, TIMESTEP: inner})
         alone: list[Call] = []
 
         def call() -> None:
@@ -64,24 +63,24 @@ class RowTimesteps:
         """Run row by row on new arrays. See :meth:`sdopt.engines.contract.Engine.run`."""
         results = [
             self._unet.run({name: self._row(name, array, row) for name, array in inputs.items()})
-            for row in range(len(inputs[_TIMESTEP]))
+            for row in range(len(inputs[TIMESTEP]))
         ]
         return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
 
     def _rows(self, arrays: Mapping[str, Array], inner: Array) -> list[Call]:
-        count = len(arrays[_TIMESTEP])
+        count = len(arrays[TIMESTEP])
         return [
             self._unet.bind(
-                {n: inner if n == _TIMESTEP else b[row : row + 1] for n, b in arrays.items()}
+                {n: inner if n == TIMESTEP else b[row : row + 1] for n, b in arrays.items()}
             )
             for row in range(count)
         ]
 
     def _row(self, name: str, array: Array, row: int) -> Array:
-        if name == _TIMESTEP:
+        if name == TIMESTEP:
             return np.full(self._shape, array[row], self._dtype)
         return array[row : row + 1]
 
 
-def _timestep(unet: Engine) -> TensorSpec:
-    return next(spec for spec in unet.inputs if spec.name == _TIMESTEP)
+def _is_per_row(spec: TensorSpec) -> bool:
+    return spec.dtype == _SPEC.dtype and len(spec.shape) == 1 and not isinstance(spec.shape[0], int)

@@ -122,8 +122,8 @@ def _loaded(bundle: str, settings: Settings) -> Pipeline:
         max_rows=settings.max_rows,
         threads=settings.threads,
     )
-    pipeline.warmup()
-    if (times := pipeline.choose_buckets(_BUCKETS_BUDGET_S)) is not None:
+    pipeline.warmup(budget_s=_BUCKETS_BUDGET_S)
+    if (times := pipeline.step_times) is not None:
         _log.info("UNet of %s: %s", pipeline.bundle.path.name, _in_words(times))
     return pipeline
 

@@ -15,8 +15,9 @@ from PIL import Image
 from sdopt.bench.bench_record import BenchRecord, CaseSamples, Memory, Sample, Start, Subject
 from sdopt.bench.environment import Environment, Processor
 from sdopt.bench.kinds import read_all
-from sdopt.bench.reached import reached, rows_of
+from sdopt.bench.reached import Reached, reached, rows_of
 from sdopt.bench.record import write_record
+from sdopt.bench.report.roofline_plot import close_together
 from sdopt.bench.roofline.machine import MachineRates
 from sdopt.bench.roofline.profile import ComponentLimit, Roofline
 from sdopt.bench.versions import compare_versions
@@ -112,7 +113,8 @@ def test_nothing_is_cut_off_a_plot(reported: Path, name: str) -> None:
     assert (pixels < 128).mean() > 0.001
 
 
-def test_a_call_is_one_picture_for_the_decoder_and_all_rows_for_the_unet() -> None:
+@pytest.fixture(scope="module")
+def points() -> list[Reached]:
     """Made up so: 0.2 s a picture in the decoder, 0.1 s for each picture of a UNet call."""
     made = record()
     machine = MachineRates(product_per_s=1e9, precision="fp32", copy_bytes_per_s=1e9)
@@ -127,15 +129,32 @@ def test_a_call_is_one_picture_for_the_decoder_and_all_rows_for_the_unet() -> No
     rooflines = tuple(
         Roofline(case=each.case, machine=machine, components=components) for each in made.cases
     )
-    points = reached(rows_of([dataclasses.replace(made, rooflines=rooflines)]))
-    found = [(p.row.case.case.batch, p.limit.component, p.seconds) for p in points]
-    assert found == [
+    return reached(rows_of([dataclasses.replace(made, rooflines=rooflines)]))
+
+
+def batch_and_component(point: Reached) -> tuple[int, str]:
+    return point.row.case.case.batch, point.limit.component
+
+
+def test_a_call_is_one_picture_for_the_decoder_and_all_rows_for_the_unet(
+    points: list[Reached],
+) -> None:
+    assert [(*batch_and_component(point), point.seconds) for point in points] == [
         (1, "unet", pytest.approx(0.1, rel=0.05)),
         (1, "vae_decoder", pytest.approx(0.2)),
         (4, "unet", pytest.approx(0.4, rel=0.05)),
         (4, "vae_decoder", pytest.approx(0.2)),
     ]
     assert points[1].share == pytest.approx(0.05)
+
+
+def test_points_in_the_same_place_have_one_label(points: list[Reached]) -> None:
+    groups = [[batch_and_component(point) for point in group] for group in close_together(points)]
+    assert groups == [
+        [(4, "unet")],
+        [(1, "vae_decoder"), (4, "vae_decoder")],
+        [(1, "unet")],
+    ]
 
 
 def test_versions_are_compared_with_the_noise_in_view() -> None:

@@ -14,12 +14,13 @@ from sdopt.bench.roofline import machine
 from sdopt.bench.roofline import profile as roofline
 from sdopt.bench.roofline.graph import GraphWork, graph_work
 from sdopt.bench.roofline.machine import machine_rates
-from sdopt.bench.roofline.profile import Node, Subject, input_shapes, rooflines
+from sdopt.bench.roofline.profile import Subject, input_shapes, rooflines
 from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
 from sdopt.engines.catalog import profile
 from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.profiling import NodeTime
+from sdopt.engines.size_bucket import SizeBucket
 from sdopt.errors import BenchError
 
 
@@ -209,21 +210,27 @@ def test_the_unets_operations_are_torchs(shapes_checkpoint: Path) -> None:
     assert counted == pytest.approx(counter.get_total_flops(), rel=1e-3)
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("engine", "fixed_size", "calls"),
+    [("onnxruntime", None, 1), ("openvino", None, 1), ("openvino", "96x96", 2)],
+)
 def test_every_component_stands_beside_its_limit(
-    engine: str, monkeypatch: pytest.MonkeyPatch
+    engine: str, fixed_size: str | None, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Compiled for one picture, the UNet is called twice for two: its nodes are those of a call."""
     pytest.importorskip(engine)
-    profiled: list[tuple[Sequence[NodeTime], GraphWork]] = []
-    chosen = roofline._nodes
+    profiled: list[tuple[Sequence[NodeTime], GraphWork, dict[str, int]]] = []
+    by_name = roofline._operations_by_name
 
-    def noted(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
-        profiled.append((times, work))
-        return chosen(times, work)
+    def noted(times: Sequence[NodeTime], work: GraphWork) -> dict[str, int]:
+        found = by_name(times, work)
+        profiled.append((times, work, found))
+        return found
 
-    monkeypatch.setattr(roofline, "_nodes", noted)
+    monkeypatch.setattr(roofline, "_operations_by_name", noted)
     precisions = dict.fromkeys(("text_encoder", "unet", "vae_decoder"), "fp32")
-    options = EngineOptions(precision="fp32")
+    bucket = None if fixed_size is None else SizeBucket.parse(fixed_size)
+    options = EngineOptions(precision="fp32", fixed_size=bucket)
     subject = Subject(
         bundle=Bundle.open("shapes"), engine=engine, options=options, precisions=precisions
     )
@@ -239,11 +246,12 @@ def test_every_component_stands_beside_its_limit(
         assert limit.limit_s > 0
         assert limit.bound == "products"
     # Which nodes are expensive is the machine's business. Of all, names tell nearly every product.
-    monkeypatch.setattr(roofline, "_SHOWN", 10_000)
-    for times, work in profiled:
-        known = [node.operations for node in chosen(times, work) if node.operations is not None]
+    for limit, (times, work, operations) in zip(found.components, profiled, strict=True):
+        known = [operations[node.name] for node in times if node.name in operations]
         assert len(known) >= 4
         assert 0.9 * work.least_operations <= sum(known) <= work.least_operations
+        in_calls = calls if limit.component == "unet" else 1
+        assert limit.operations == in_calls * work.least_operations
 
 
 def test_of_a_table_only_the_rows_that_are_looked_up_are_read() -> None:

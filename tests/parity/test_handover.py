@@ -139,6 +139,8 @@ def test_two_passes_are_not_explained(both: Pipeline) -> None:
 
 def test_it_warms_up(both: Pipeline) -> None:
     assert both.warmup().unet_ms > 0
+    assert both.refiner is not None
+    assert both.refiner.step_times is not None
 
 
 def refusal(pipeline: Pipeline, **options: Any) -> str:

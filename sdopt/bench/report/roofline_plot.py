@@ -17,21 +17,26 @@ if TYPE_CHECKING:
 
 _MARKERS = {"text_encoder": "^", "unet": "o", "vae_decoder": "s"}
 
+_CLOSE = 1.3
+"""Points whose coordinates differ by no larger factor have one label: two would overlap."""
+
 
 def roofline_plot(subject: str, points: Sequence[Reached]) -> Figure:
     """Draw the machine's limits as a subject can use them, and its components below them."""
     title = f"What is reached of what the machine allows: {subject}"
     figure = new_figure(10, 5.5 + 0.25 * len(points), title)
     axes = figure.subplots()
-    right = 4 * max(point.intensity for point in points)
+    left, right = _reach(points)
     roofs: list[MachineRates] = []
     for index, point in enumerate(points):
         machine = point.roofline.machine
         if machine not in roofs:
             roofs.append(machine)
-            _draw_roof(axes, machine, right)
+            _draw_roof(axes, machine, left, right)
         _draw_point(axes, index, point)
-    axes.set(xscale="log", yscale="log", xlim=(1, right))
+    for group in close_together(points):
+        _write_shares(axes, group)
+    axes.set(xscale="log", yscale="log", xlim=(left, right))
     top = 3 * max(machine.product_per_s for machine in roofs)
     axes.set_ylim(min(point.rate for point in points) / 1e9 / 4, top / 1e9)
     dress(axes, "Operations per byte that must be moved", "Billions of operations per second")
@@ -39,8 +44,16 @@ def roofline_plot(subject: str, points: Sequence[Reached]) -> Figure:
     return figure
 
 
-def _draw_roof(axes: Axes, machine: MachineRates, right: float) -> None:
-    intensities = np.geomspace(1, right, 200)
+def _reach(points: Sequence[Reached]) -> tuple[float, float]:
+    """Return the least and the largest intensity to show: all points, and where roofs bend."""
+    machines = [point.roofline.machine for point in points]
+    bends = [machine.product_per_s / machine.copy_bytes_per_s for machine in machines]
+    intensities = [point.intensity for point in points]
+    return min(*bends, *intensities) / 4, 4 * max(intensities)
+
+
+def _draw_roof(axes: Axes, machine: MachineRates, left: float, right: float) -> None:
+    intensities = np.geomspace(left, right, 200)
     roof = np.minimum(machine.product_per_s, machine.copy_bytes_per_s * intensities) / 1e9
     axes.plot(intensities, roof, color=FAINT, linewidth=1.5)
     label = f"products in {machine.precision}: {machine.product_per_s / 1e9:.0f}"
@@ -61,11 +74,36 @@ def _draw_point(axes: Axes, index: int, point: Reached) -> None:
     marker = _MARKERS[point.limit.component]
     colour = COLOURS[index % len(COLOURS)]
     axes.plot(point.intensity, point.rate / 1e9, marker, color=colour, markersize=8, label=label)
+
+
+def close_together(points: Sequence[Reached]) -> list[list[Reached]]:
+    """Group points that lie so close that labels of their own would overlap."""
+    groups: list[list[Reached]] = []
+    for point in sorted(points, key=lambda point: point.rate):
+        for group in groups:
+            if _are_close(group[-1], point):
+                group.append(point)
+                break
+        else:
+            groups.append([point])
+    return groups
+
+
+def _are_close(one: Reached, other: Reached) -> bool:
+    pairs = ((one.intensity, other.intensity), (one.rate, other.rate))
+    return all(max(pair) <= _CLOSE * min(pair) for pair in pairs)
+
+
+def _write_shares(axes: Axes, group: Sequence[Reached]) -> None:
+    """Write above points that are close together which shares they reach."""
+    shares = sorted(point.share for point in group)
+    least, most = f"{shares[0]:.0%}", f"{shares[-1]:.0%}"
     axes.annotate(
-        f"{point.share:.0%}",
-        (point.intensity, point.rate / 1e9),
-        xytext=(9, -3),
+        least if least == most else f"{least} to {most}",
+        (group[-1].intensity, group[-1].rate / 1e9),
+        xytext=(0, 8),
         textcoords="offset points",
+        ha="center",
         fontsize=9,
         color=INK,
     )

@@ -21,9 +21,10 @@ from sdopt.bench.versions import Comparison
 
 _LIMIT_NOTE = (
     "A limit is the longer of two times: the operations of all convolutions and matrix products "
-    "at the rate of a product of two large matrices; and weights, inputs and outputs, each moved "
-    "once, at the rate of a copy in memory. Nodes are timed by the backend's own profiler, which "
-    "slows them down."
+    "at the rate of large matrix products or 5×5 convolutions, whichever is faster; and weights, "
+    "inputs and outputs, each moved once, at the rate of a copy in memory. A 3×3 convolution "
+    "counts with 4 products for 9, as Winograd's algorithm has them, and behind an upsampling with "
+    "1 for 4. Nodes are timed by the backend's own profiler, which slows them down."
 )
 _PERCENTILES = ("p50", "p90", "p99", "mean", "spread", "most", "samples", "outliers")
 

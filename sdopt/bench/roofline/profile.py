@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sdopt.bench.work import Case
 from sdopt.bundle.bundle import Bundle
 from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.catalog import profile
-from sdopt.engines.options import EngineOptions, LatentShape, Model
+from sdopt.engines.options import EngineOptions, Model
 from sdopt.engines.profiling import NodeTime
 
 _SHOWN = 10
@@ -35,7 +35,7 @@ class Node:
         name: As the backend calls it.
         kind: The backend's operator and kernel.
         share: Of the time of all nodes; dimensionless.
-        seconds: Of one run under the profiler.
+        seconds: Of one call under the profiler.
         operations: Of the product that it computes, at the least; None where it computes none, or
             where the backend's name does not tell which.
     """
@@ -146,18 +146,27 @@ def _limit(subject: Subject, name: str, case: Case, rates: MachineRates) -> Comp
         least_bytes=least_bytes,
         limit_s=max(products_s, bytes_s),
         bound="products" if products_s > bytes_s else "bytes",
-        nodes=tuple(_nodes(_profiled(subject, name, shapes), work)),
+        nodes=_nodes(subject, name, case),
     )
 
 
-def input_shapes(bundle: Bundle, name: str, case: Case) -> dict[str, Shape]:
+def input_shapes(
+    bundle: Bundle, name: str, case: Case, rows: int | None = None
+) -> dict[str, Shape]:
     """Return the shape of each input of a component, for one call in a case.
 
     The UNet computes a row with and a row without the prompt for each picture; the VAE's decoder
     runs on one picture at a time. Other inputs have one value or vector per row.
+
+    Args:
+        bundle: What the component is part of.
+        name: Of the component.
+        case: What is measured.
+        rows: Of the call; None for all that the case has.
     """
     factor = bundle.manifest.vae_scale_factor
-    rows = case.batch * (2 if case.guidance_scale > 1 else 1) if name == "unet" else 1
+    if rows is None:
+        rows = case.batch * (2 if case.guidance_scale > 1 else 1) if name == "unet" else 1
     latents = (case.height // factor, case.width // factor)
     tails = {"sample": latents, "latent_sample": latents, "encoder_hidden_states": (77, 0)}
     return {
@@ -177,25 +186,16 @@ def _shape(spec: TensorSpec, rows: int, tail: Sequence[int]) -> Shape:
     )
 
 
-def _profiled(subject: Subject, name: str, shapes: Mapping[str, Shape]) -> list[NodeTime]:
-    rng = np.random.default_rng(0)
-    inputs: dict[str, Any] = {}
-    for spec in subject.bundle.component(name).inputs:
-        if spec.dtype.startswith("int"):
-            inputs[spec.name] = np.ones(shapes[spec.name], spec.dtype)
-        else:
-            inputs[spec.name] = rng.standard_normal(shapes[spec.name]).astype(spec.dtype)
-    model = Model.of(subject.bundle, name)
-    if name == "unet" and subject.options.fixed_size is not None:
-        rows, _, height, width = shapes["sample"]
-        model = replace(model, shape=LatentShape(rows, height, width))
-    return profile(subject.engine, model, subject.options, inputs)
-
-
-def _nodes(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
+def _nodes(subject: Subject, name: str, case: Case) -> tuple[Node, ...]:
+    """Profile one call: of all rows, or of just those that the UNet was compiled for."""
+    model = Model.of(subject.bundle, name, subject.options.fixed_size)
+    rows = None if model.shape is None else model.shape.rows
+    shapes = input_shapes(subject.bundle, name, case, rows)
+    inputs = _any_values(subject.bundle.component(name).inputs, shapes)
+    times = profile(subject.engine, model, subject.options, inputs)
     total = sum(node.seconds for node in times)
-    operations = _operations_by_name(times, work)
-    return [
+    operations = _operations_by_name(times, graph_work(model.path, shapes))
+    return tuple(
         Node(
             name=node.name,
             kind=node.kind,
@@ -204,7 +204,17 @@ def _nodes(times: Sequence[NodeTime], work: GraphWork) -> list[Node]:
             operations=operations.get(node.name),
         )
         for node in times[:_SHOWN]
-    ]
+    )
+
+
+def _any_values(specs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        spec.name: np.ones(shapes[spec.name], spec.dtype)
+        if spec.dtype.startswith("int")
+        else rng.standard_normal(shapes[spec.name]).astype(spec.dtype)
+        for spec in specs
+    }
 
 
 def _operations_by_name(times: Sequence[NodeTime], work: GraphWork) -> dict[str, int]:
