@@ -17,10 +17,11 @@ from sdopt.engines.huge_pages import use_huge_pages
 from sdopt.engines.loop_choice import loops_on_device
 from sdopt.engines.options import Batching, EngineOptions, Loop, Model, VaeTiling, components
 from sdopt.engines.row_parts import MeasuredParts, in_parts
-from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
+from sdopt.engines.row_timesteps import RowTimesteps
 from sdopt.engines.size_bucket import SizeBucket
 from sdopt.engines.staged import on_host
 from sdopt.engines.step_times import StepTimes
+from sdopt.engines.timestep_input import has_timestep_per_row
 from sdopt.errors import UnknownNameError
 from sdopt.rules import latent_preview, request_rules
 from sdopt.runtime.concept_file import Concept, read_concept

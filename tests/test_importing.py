@@ -259,7 +259,8 @@ def test_several_timesteps_in_one_call(bundle: Path, tmp_path: Path) -> None:
 
     from sdopt.engines.catalog import open_engine
     from sdopt.engines.options import Model
-    from sdopt.engines.row_timesteps import RowTimesteps, has_timestep_per_row
+    from sdopt.engines.row_timesteps import RowTimesteps
+    from sdopt.engines.timestep_input import has_timestep_per_row
 
     path = bundle / "unet" / "model.onnx"
     shutil.copytree(bundle / "unet", tmp_path / "unet")

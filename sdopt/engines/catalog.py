@@ -11,8 +11,8 @@ from sdopt.engines.build_options import BuildOptions
 from sdopt.engines.key import EngineKey
 from sdopt.engines.offer import Offer
 from sdopt.engines.options import EngineOptions, Model
-from sdopt.engines.row_timesteps import has_timestep_per_row
 from sdopt.engines.store import EngineStore
+from sdopt.engines.timestep_input import has_timestep_per_row
 from sdopt.errors import InvalidValueError, ProviderUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:

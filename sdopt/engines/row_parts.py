@@ -13,8 +13,8 @@ from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.contract import Array, Buffer, Call, Device, Engine
 from sdopt.engines.options import Batching
 from sdopt.engines.row_probe import same_as_alone
-from sdopt.engines.row_timesteps import TIMESTEP, has_timestep_per_row
 from sdopt.engines.step_times import StepTimes, measure_steps
+from sdopt.engines.timestep_input import TIMESTEP, has_timestep_per_row
 
 Shapes = Mapping[str, tuple[int, ...]]
 Cut = Callable[[int, Shapes], Sequence[int]]

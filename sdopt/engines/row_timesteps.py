@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from sdopt.bundle.tensors import TensorSpec
 from sdopt.engines.contract import Array, Buffer, Call, Engine
 from sdopt.engines.host import HOST, host_arrays
 from sdopt.engines.staged import on_host
-
-TIMESTEP = "timestep"
-_SPEC = TensorSpec(TIMESTEP, "float32", ("batch",))
-
-
-def has_timestep_per_row(inputs: Sequence[TensorSpec]) -> bool:
-    """Say whether a network with these inputs takes a float32 timestep for each row, if any."""
-    return all(_is_per_row(spec) for spec in inputs if spec.name == TIMESTEP)
+from sdopt.engines.timestep_input import PER_ROW, TIMESTEP
 
 
 class RowTimesteps:
@@ -36,7 +28,7 @@ class RowTimesteps:
         self._unet, self.name, self.precision = on_host(unet), unet.name, unet.precision
         spec = next(spec for spec in unet.inputs if spec.name == TIMESTEP)
         self._dtype, self._shape = spec.dtype, tuple(1 for _ in spec.shape)
-        self.inputs = tuple(_SPEC if s.name == TIMESTEP else s for s in unet.inputs)
+        self.inputs = tuple(PER_ROW if s.name == TIMESTEP else s for s in unet.inputs)
         self.outputs = unet.outputs
 
     def bind(self, buffers: Mapping[str, Buffer]) -> Call:
@@ -80,7 +72,3 @@ class RowTimesteps:
         if name == TIMESTEP:
             return np.full(self._shape, array[row], self._dtype)
         return array[row : row + 1]
-
-
-def _is_per_row(spec: TensorSpec) -> bool:
-    return spec.dtype == _SPEC.dtype and len(spec.shape) == 1 and not isinstance(spec.shape[0], int)
