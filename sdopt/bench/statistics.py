@@ -153,7 +153,7 @@ def paired_ratio(
     """Compare two sides that took turns: our durations over theirs.
 
     What else the machine did hit both of a pair alike, so it is the pairs' ratios that are looked
-    at, and those of one start have nothing in common with the next one's.
+    at, and those of one start are taken to be independent of the next one's.
 
     Args:
         rounds: (ours, theirs) of each round, those of each start of the two processes together.

@@ -117,12 +117,14 @@ def check_fixed_size(engine: str, inputs: Sequence[TensorSpec], options: EngineO
         allowed = "for one number of pictures at a time"
         example = f"{size.width}x{size.height}:{size.max_images}"
         raise InvalidValueError("fixed_size", str(size), allowed, f"Give {example}")
-    if size is not None and not has_timestep_per_row(inputs):
+    if size is None:
+        return
+    if engine in COMPILED_FOR_ONE_SIZE:
+        if has_timestep_per_row(inputs):
+            return
         allowed = "left out with a UNet of one timestep for all rows"
         hint = "`sdopt import FOLDER OUT` makes a bundle whose UNet has one for each"
         raise InvalidValueError("fixed_size", str(size), allowed, hint)
-    if size is None or engine in COMPILED_FOR_ONE_SIZE:
-        return
     ahead = "Its sizes are those that it is built for: sdopt build --profile WIDTHxHEIGHT"
     others = f"Engines that are faster with it: {', '.join(COMPILED_FOR_ONE_SIZE)}"
     hint = ahead if engine in BUILT_AHEAD else others

@@ -131,17 +131,16 @@ class RowParts:
         batch, first, found = self._batch(shapes), 0, []
         for held in self._cut(batch, shapes):
             part = {
-                name: array
-                if name in self._of_all
-                else _filled_up(array[first : first + held], held)
+                name: _filled_up(array[first : first + held], held)
                 for name, array in inputs.items()
+                if name not in self._of_all
             }
-            found.append(self._engine.run(part))
+            found.append(self._engine.run({**inputs, **part}))
             first += held
         return {n: np.concatenate([part[n] for part in found])[:batch] for n in found[0]}
 
     def _batch(self, shapes: Shapes) -> int:
-        return shapes[self.inputs[0].name][0]
+        return next(shapes[s.name][0] for s in self.inputs if s.name not in self._of_all)
 
     def _part(self, buffers: Mapping[str, Buffer], first: int, count: int, held: int) -> Call:
         """Bind some rows by way of buffers of their own.
@@ -150,14 +149,13 @@ class RowParts:
         """
         device = self.device
         whole = {
-            name: buffer
-            if name in self._of_all
-            else _zeros(device, (held, *buffer.shape[1:]), buffer.dtype)
+            name: _zeros(device, (held, *buffer.shape[1:]), buffer.dtype)
             for name, buffer in buffers.items()
+            if name not in self._of_all
         }
         inputs, outputs = [], []
         for spec in (*self.inputs, *self.outputs):
-            if spec.name in buffers.keys() - self._of_all:
+            if spec.name in whole:
                 outside, inside = (
                     buffers[spec.name][first : first + count],
                     whole[spec.name][:count],
@@ -166,7 +164,7 @@ class RowParts:
                     inputs.append((outside, inside))
                 else:
                     outputs.append((inside, outside))
-        return _Copied(device, self._engine.bind(whole), inputs, outputs)
+        return _Copied(device, self._engine.bind({**buffers, **whole}), inputs, outputs)
 
 
 class MeasuredParts(RowParts):

@@ -26,9 +26,6 @@ from sdopt.serve.service import PictureService
 from sdopt.serve.shelf import Shelf
 from sdopt.serve.warm_up import warm_up
 
-_BUCKETS_BUDGET_S = 5.0
-"""What a bundle's start may take longer so that its UNet's batches are of the fastest sizes."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -122,7 +119,7 @@ def _loaded(bundle: str, settings: Settings) -> Pipeline:
         max_rows=settings.max_rows,
         threads=settings.threads,
     )
-    pipeline.warmup(budget_s=_BUCKETS_BUDGET_S)
+    pipeline.warmup()
     if (times := pipeline.step_times) is not None:
         _log.info("UNet of %s: %s", pipeline.bundle.path.name, _in_words(times))
     return pipeline
